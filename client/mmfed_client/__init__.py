@@ -1,0 +1,1 @@
+"""A site: its cohort, its training, and everything that stays on its premises."""

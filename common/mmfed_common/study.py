@@ -1,0 +1,218 @@
+"""The study: the document that says everything about a run.
+
+Its SHA-256 over a canonical form is its identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from mmfed_common.contract import Contract, Section
+from mmfed_common.errors import PrivacyError, StudyError
+from mmfed_common.heldout import HeldOutRule
+
+Level = Literal["clinical", "additive", "full"]
+
+
+class Header(Section):
+    """Name, version, seed and contact."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    version: str = "1"
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    contact: str = ""
+    description: str = ""
+
+
+class ModelSection(Section):
+    """Preset and sizes; a size that is not given comes from the preset."""
+
+    preset: Literal["small", "paper"] = "small"
+    hidden: Annotated[int, Field(ge=4)] | None = None
+    heads: Annotated[int, Field(ge=1)] | None = None
+    layers: Annotated[int, Field(ge=0)] | None = None
+    fusion_layers: Annotated[int, Field(ge=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    intra_attention: bool = True
+    fusion: Literal["attention", "mean"] = "attention"
+    clinical_path: bool = True
+    additive_path: bool = True
+    pathway_tokens: bool = True
+    kernel: Literal["auto", "plain", "fused", "compiled"] = "auto"
+
+
+class Stage(Section):
+    """Some consecutive rounds that train one level of the model.
+
+    ``clinical``: baseline hazard and linear clinical path. ``additive``: also the additive block of each
+    modality. ``full``: also attention and fusion. ``trains`` names the blocks that move; the others are
+    frozen. Empty: the blocks that the level adds.
+    """
+
+    level: Level
+    rounds: Annotated[int, Field(ge=1)]
+    trains: tuple[Level, ...] = ()
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    server_learning_rate: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def trained_blocks(self) -> tuple[Level, ...]:
+        """Blocks that move in this stage."""
+        return self.trains or (self.level,)
+
+
+class Training(Section):
+    """Local training. ``batch = 0`` takes all of a site's training patients in one step."""
+
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    local_epochs: Annotated[int, Field(ge=1)] = 1
+    batch: Annotated[int, Field(ge=0)] = 32
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    schedule: Literal["constant", "cosine"] = "constant"
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 5.0
+    validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    patience: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _early_stopping(self) -> Self:
+        if self.patience is not None and self.validation_fraction == 0:
+            raise ValueError("`patience` needs `validation_fraction` > 0: part of the training patients")
+        return self
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of all stages."""
+        return sum(stage.rounds for stage in self.stages)
+
+    def stage_of(self, round_number: int) -> tuple[int, Stage]:
+        """Give the index and the stage of a round, counted from 1."""
+        first = 1
+        for index, stage in enumerate(self.stages):
+            if first <= round_number < first + stage.rounds:
+                return index, stage
+            first += stage.rounds
+        raise ValueError(f"round {round_number} is not within 1 … {self.rounds}")
+
+
+class Aggregation(Section):
+    """How updates become the next model. Times in seconds."""
+
+    strategy: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
+    minimum_sites: Annotated[int, Field(ge=1)] = 2
+    minimum_patients: Annotated[int, Field(ge=1)] = 5
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    deadline_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    proximal_mu: Annotated[float, Field(ge=0)] = 0.0
+    server_learning_rate: Annotated[float, Field(gt=0)] = 0.02
+    beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    tau: Annotated[float, Field(gt=0)] = 1e-6
+
+
+class Privacy(Section):
+    """Differential privacy."""
+
+    mode: Literal["none", "dp"] = "none"
+    epsilon: float | None = None
+    delta: float | None = None
+
+
+class Evaluation(Section):
+    """The held-out rule, bootstrap and least cell."""
+
+    rule: Literal["hash", "fold", "site", "none"] = "hash"
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    folds: Annotated[int, Field(ge=2)] = 5
+    fold: Annotated[int, Field(ge=0)] = 0
+    sites: tuple[str, ...] = ()
+    minimum_cell: Annotated[int, Field(ge=1)] = 10
+    bootstrap: Annotated[int, Field(ge=20)] = 500
+    every: Annotated[int, Field(ge=0)] = 5
+    """Evaluate at the sites every so many rounds (and after the last); 0: only after the last."""
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        if self.fold >= self.folds:
+            raise ValueError(f"`fold` must be below `folds` = {self.folds}")
+        if self.rule == "site" and not self.sites:
+            raise ValueError('`rule = "site"` needs `sites`')
+        return self
+
+
+class Study(Section):
+    """A whole study document."""
+
+    study: Header
+    contract: Contract
+    model: ModelSection = ModelSection()
+    training: Training
+    aggregation: Aggregation = Aggregation()
+    privacy: Privacy = Privacy()
+    evaluation: Evaluation = Evaluation()
+
+    def canonical(self) -> bytes:
+        """Serialise in one way only: JSON, sorted keys, every default written out."""
+        content = self.model_dump(mode="json")
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical form, in hexadecimal: the study's identity."""
+        return hashlib.sha256(self.canonical()).hexdigest()
+
+    @property
+    def held_out_rule(self) -> HeldOutRule:
+        """The held-out rule with the study's seed."""
+        e = self.evaluation
+        return HeldOutRule(self.study.seed, e.rule, e.fraction, e.folds, e.fold, e.sites)
+
+    def with_changes(self, **sections: dict[str, Any]) -> Study:
+        """Derive another study, e.g. ``with_changes(evaluation={"fold": 2})``; it has its own hash."""
+        content = self.model_dump(mode="json")
+        for section, changes in sections.items():
+            content[section] = {**content[section], **changes}
+        return Study.from_content(content)
+
+    @staticmethod
+    def from_content(content: dict[str, Any], where: str = "") -> Study:
+        """Validate a parsed document.
+
+        Raises
+        ------
+        StudyError
+            ``MMF-501`` with every fault, each with its key.
+        PrivacyError
+            ``MMF-301`` when it asks for differential privacy: refused, never ignored.
+        """
+        try:
+            study = Study.model_validate(content)
+        except ValidationError as error:
+            lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
+            raise StudyError("MMF-501", "\n  ".join([f"{len(lines)} fault(s)", *lines]), where) from None
+        if study.privacy.mode == "dp":
+            raise PrivacyError("MMF-301", 'the study sets `[privacy] mode = "dp"`', where)
+        return study
+
+    @staticmethod
+    def load(path: Path) -> Study:
+        """Read ``study.toml`` (or the canonical JSON).
+
+        Raises
+        ------
+        StudyError
+            ``MMF-501`` when it cannot be read or is not valid.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+            content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            raise StudyError("MMF-501", f"cannot be read: {error}", str(path)) from None
+        return Study.from_content(content, str(path))

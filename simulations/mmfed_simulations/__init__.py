@@ -1,0 +1,1 @@
+"""A researcher's machine: synthetic cohorts, back ends, baselines, comparisons and benchmarks."""
