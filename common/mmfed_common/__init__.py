@@ -1,1 +1,1 @@
-"""What both sides of a federation must agree on: study, contract, knowledge, graph, model, metrics, errors."""
+"""What both sides of a federation must agree on: study, contract, graph, model, metrics, errors."""

@@ -108,7 +108,7 @@ class Fault:
         return CODES[self.code].next_step
 
 
-class CohortFaults(DataError):
+class CohortError(DataError):
     """Every fault of a cohort, raised once after all were collected."""
 
     def __init__(self, faults: list[Fault]) -> None:
@@ -117,5 +117,5 @@ class CohortFaults(DataError):
         lines = [f"{f.code} {f.table or '-'} {f.column}: {f.what}" for f in errors]
         super().__init__("MMF-200", f"{len(errors)} fault(s) in the cohort\n  " + "\n  ".join(lines))
 
-    def __reduce__(self) -> tuple[type[CohortFaults], tuple[list[Fault]]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[CohortError], tuple[list[Fault]]]:  # type: ignore[override]
         return (type(self), (self.faults,))
