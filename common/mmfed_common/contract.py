@@ -35,6 +35,8 @@ class Column(Section):
     reference_mean: float | None = None
     reference_deviation: Annotated[float, Field(gt=0)] | None = None
     required: bool = True
+    transform: Literal["none", "log1p"] = "none"
+    """For numbers: applied after the range check; ranges are in the unit, references are after it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
