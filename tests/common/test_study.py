@@ -1,0 +1,110 @@
+"""The study document: strict keys, one identity, stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmfed_common.errors import PrivacyError, StudyError
+from mmfed_common.study import Study
+
+MINIMAL: dict[str, Any] = {
+    "study": {"name": "toy", "seed": 7},
+    "contract": {
+        "demographics": {"age": {"kind": "number", "unit": "years"}},
+        "survival": {"bins": [365, 730, 1826.25]},
+    },
+    "training": {
+        "stages": [{"level": "clinical", "rounds": 3}, {"level": "full", "rounds": 2, "trains": ["full"]}]
+    },
+}
+TOML = """
+[study]
+seed = 7
+name = "toy"
+[contract.demographics.age]
+unit = "years"
+kind = "number"
+[contract.survival]
+bins = [365, 730, 1826.25]
+[training]
+stages = [{ rounds = 3, level = "clinical" }, { level = "full", rounds = 2, trains = ["full"] }]
+"""
+
+
+def changed(section: str, **changes: Any) -> dict[str, Any]:
+    return {**MINIMAL, section: {**MINIMAL.get(section, {}), **changes}}
+
+
+def test_hash_is_of_the_meaning_not_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(TOML)
+    assert Study.load(file).hash == Study.from_content(MINIMAL).hash
+
+
+def test_hash_survives_a_round_trip_through_its_canonical_form(tmp_path: Path) -> None:
+    study = Study.from_content(MINIMAL)
+    file = tmp_path / "study.json"
+    file.write_bytes(study.canonical())
+    assert Study.load(file) == study
+
+
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        ("study", {"seed": 8}),
+        ("evaluation", {"fold": 1, "rule": "fold"}),
+        ("aggregation", {"minimum_sites": 3}),
+        ("training", {"batch": 8}),
+    ],
+)
+def test_every_change_changes_the_hash(section: str, changes: dict[str, Any]) -> None:
+    assert Study.from_content(changed(section, **changes)).hash != Study.from_content(MINIMAL).hash
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (changed("study", sead=1), "study.sead"),
+        (changed("training", patience=3), "validation_fraction"),
+        (changed("evaluation", fold=5, folds=5), "below"),
+        (changed("contract", survival={"bins": [365, 300]}), "increase"),
+        (changed("contract", survival={"bins": [365, 730], "horizons": [900.0]}), "horizons"),
+        (changed("contract", demographics={}), "at least one feature"),
+        (changed("contract", gene={"layers": {"expression": {}}}), "knowledge"),
+        (changed("contract", gene={"panel": ["TP53"], "layers": {"sound": {}}}), "unknown layers"),
+    ],
+)
+def test_a_fault_is_named(content: dict[str, Any], named: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        Study.from_content(content)
+    assert caught.value.code == "MMF-501"
+    assert named in str(caught.value)
+
+
+def test_all_faults_are_named_at_once() -> None:
+    content = {**changed("study", seed=-1), "nonsense": {}}
+    with pytest.raises(StudyError, match=r"2 fault"):
+        Study.from_content(content)
+
+
+def test_differential_privacy_is_refused_not_ignored() -> None:
+    with pytest.raises(PrivacyError) as caught:
+        Study.from_content(changed("privacy", mode="dp", epsilon=3.0))
+    assert caught.value.code == "MMF-301"
+
+
+def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="cannot be read"):
+        Study.load(tmp_path / "absent.toml")
+
+
+def test_stage_of_every_round() -> None:
+    training = Study.from_content(MINIMAL).training
+    assert [training.stage_of(r)[0] for r in range(1, 6)] == [0, 0, 0, 1, 1]
+    assert training.stages[0].trained_blocks == ("clinical",)
+    assert training.rounds == 5
+    for outside in (0, 6):
+        with pytest.raises(ValueError, match="not within"):
+            training.stage_of(outside)
