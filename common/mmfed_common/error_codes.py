@@ -143,6 +143,10 @@ CODES: dict[str, Code] = {
     "MMF-510": Code(
         "The back end needs a package that is not installed.", 'Install it with `pip install "mmfed[ray]"`.'
     ),
+    "MMF-511": Code(
+        "A comparison cannot be made.",
+        "Check the cohort against the named arm, or leave the arm out with --arms.",
+    ),
     # 6xx: knowledge, graph, model
     "MMF-601": Code(
         "A knowledge source cannot be read.", "Check the file against the format named in docs/knowledge.md."
