@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("mmfed", deadline=None)  # first calls compile kernels
+settings.load_profile("mmfed")
 
 
 @pytest.fixture(scope="session")

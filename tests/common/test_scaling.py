@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -61,7 +63,7 @@ def make_patients(n: int, seed: int) -> PatientTensors:
 def test_sites_together_equal_the_pool(sizes: list[int], seed: int) -> None:
     patients = make_patients(sum(sizes) + 5, seed)
     edges = torch.cumsum(torch.tensor([0, *sizes, 5]), 0).tolist()
-    parts = [patients.select(torch.arange(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [patients.select(torch.arange(a, b)) for a, b in pairwise(edges)]
     federated = Scaling.from_moments(Moments.add(Moments.of(p) for p in parts), CONTRACT, TOPOLOGY)
     pooled = Scaling.from_moments(Moments.of(patients), CONTRACT, TOPOLOGY)
     for name in TOPOLOGY.nodes:
