@@ -27,12 +27,16 @@ class SiteData:
         ``(patients,)`` bool, from the study's held-out rule.
     topology
         The shared graph; its correlation relations may be this site's own.
+    folds
+        The cohort's own fold numbers, where it has them; with ``rule = "fold"`` they let the held-out rule be
+        checked again wherever data is read.
     """
 
     name: str
     patients: PatientTensors
     held_out: npt.NDArray[np.bool_]
     topology: Topology
+    folds: tuple[int, ...] | None = None
 
     @cached_property
     def training(self) -> PatientTensors:

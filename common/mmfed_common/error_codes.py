@@ -111,6 +111,10 @@ CODES: dict[str, Code] = {
     "MMF-404": Code(
         "A site failed while it worked on a message.", "Look at that site's own log for the cause."
     ),
+    "MMF-405": Code(
+        "A message belongs to another study.",
+        "Start the site with the study that the server runs; nothing was trained.",
+    ),
     # 5xx: study and runs
     "MMF-501": Code(
         "study.toml is not valid.",
@@ -146,6 +150,15 @@ CODES: dict[str, Code] = {
     "MMF-511": Code(
         "A comparison cannot be made.",
         "Check the cohort against the named arm, or leave the arm out with --arms.",
+    ),
+    "MMF-521": Code("A run was interrupted.", "Add --resume to continue it; the last whole round is safe."),
+    "MMF-522": Code(
+        "The cohort has changed since the run began.",
+        "Restore the tables as they were to resume, or start again with another --out.",
+    ),
+    "MMF-523": Code(
+        "The run folder was not named.",
+        "Prepare one with `mmfed-simulate run … --prepare-only`, then `flwr run . -c 'run-dir=\"FOLDER\"'`.",
     ),
     # 6xx: knowledge, graph, model
     "MMF-601": Code(

@@ -92,6 +92,19 @@ class Scaling:
             {k: v.to(device) for k, v in self.deviation.items()},
         )
 
+    def to_arrays(self) -> dict[str, Tensor]:
+        """Flatten to named tensors, ``"mean.<node type>"`` and ``"deviation.<node type>"``."""
+        return {f"{s}.{t}": v for s in ("mean", "deviation") for t, v in getattr(self, s).items()}
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, Tensor]) -> Scaling:
+        """Undo :meth:`to_arrays`."""
+        parts: dict[str, dict[str, Tensor]] = {"mean": {}, "deviation": {}}
+        for key, value in arrays.items():
+            part, node_type = key.split(".", 1)
+            parts[part][node_type] = value
+        return Scaling(**parts)
+
     @staticmethod
     def from_moments(moments: Moments, contract: Contract, topology: Topology) -> Scaling:
         """Mean and (population) deviation where the contract standardises; constant features keep 1."""

@@ -1,0 +1,34 @@
+"""The vocabulary of the messages between server and sites: types, records and keys.
+
+Every request carries the record ``config`` with the study's hash and the round; every reply carries the
+record ``about`` with the study's hash, the round and the site's name.
+"""
+
+from __future__ import annotations
+
+HELLO = "query.hello"
+"""Who is there: a site answers with its name and how many patients it can train on."""
+MOMENTS = "query.moments"
+"""Counts, sums and sums of squares of each feature, for the federated scaling."""
+TRAIN = "train"
+"""One round of local training."""
+EVALUATE_HELD_OUT = "evaluate.held_out"
+"""Loss over the held-out patients."""
+EVALUATE_VALIDATION = "evaluate.validation"
+"""Loss over the part of the training patients that early stopping looks at."""
+
+ARRAYS = "arrays"
+FROZEN = "frozen"
+SCALING = "scaling"
+CONFIG = "config"
+METRICS = "metrics"
+ABOUT = "about"
+
+STUDY_HASH = "study-hash"
+ROUND = "round"
+SITE = "site"
+NUM_EXAMPLES = "num-examples"
+LOSS = "loss"
+SECONDS = "seconds"
+PROXIMAL_MU = "proximal-mu"
+"""Flower's FedProx writes this key."""
