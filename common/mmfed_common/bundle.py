@@ -1,0 +1,160 @@
+"""A released model: a folder with weights, scaling, study, model card and a list of hashes. Never pickle.
+
+``weights.safetensors`` weights and the scaling that belongs to them · ``study.json`` the study in canonical
+form · ``metrics.json`` figures with intervals · ``model_card.md`` for readers · ``bundle.json`` format,
+versions, hash of the study, of the knowledge pack and of every other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mmfed_common.errors import MmfedError, ModelError
+from mmfed_common.model_card import ModelFacts, write_model_card
+from mmfed_common.scaling import Scaling
+from mmfed_common.study import Study
+
+FORMAT = 1
+WEIGHTS, STUDY, METRICS, CARD, INDEX = (
+    "weights.safetensors",
+    "study.json",
+    "metrics.json",
+    "model_card.md",
+    "bundle.json",
+)
+CONTENT = (WEIGHTS, STUDY, METRICS, CARD)
+WEIGHT_PREFIX, MEAN_PREFIX, DEVIATION_PREFIX = "weights/", "scaling/mean/", "scaling/deviation/"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds.
+
+    Attributes
+    ----------
+    study
+        The study that the model was trained by.
+    state
+        The model's parameters by name.
+    scaling
+        Means and deviations that its inputs need; None when each site has its own.
+    metrics
+        Arms → task → metric → figure with its interval.
+    index
+        Content of ``bundle.json``.
+    """
+
+    study: Study
+    state: dict[str, Tensor]
+    scaling: Scaling | None
+    metrics: dict[str, Any]
+    index: dict[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the index, which holds the hash of every file: the bundle's identity."""
+        return hashlib.sha256(_canonical(self.index)).hexdigest()
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what computes the figures."""
+    names = ("mmfed", "torch", "flwr", "lifelines", "torchsurv", "torchmetrics", "numpy", "pandas")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def save_bundle(
+    folder: Path, study: Study, state: Mapping[str, Tensor], scaling: Scaling | None, facts: ModelFacts
+) -> Bundle:
+    """Write a bundle; a reader sees the whole folder or none.
+
+    An older bundle at the same place is replaced.
+
+    Raises
+    ------
+    ModelError
+        ``MMF-606`` when the folder exists and is something else than a bundle.
+    """
+    if folder.exists() and not (folder / INDEX).is_file() and any(folder.iterdir()):
+        raise ModelError("MMF-606", "the folder exists and is not a bundle; choose another", str(folder))
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tensors = {WEIGHT_PREFIX + name: value for name, value in state.items()}
+    if scaling is not None:
+        tensors |= {MEAN_PREFIX + name: value for name, value in scaling.mean.items()}
+        tensors |= {DEVIATION_PREFIX + name: value for name, value in scaling.deviation.items()}
+    save_file({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}, partial / WEIGHTS)
+    (partial / STUDY).write_bytes(study.canonical())
+    (partial / METRICS).write_bytes(_canonical(facts.metrics))
+    write_model_card(partial / CARD, study, facts)
+    knowledge = study.contract.knowledge
+    index: dict[str, Any] = {
+        "format": FORMAT,
+        "study": {"name": study.study.name, "version": study.study.version, "hash": study.hash},
+        "knowledge_sha256": None if knowledge is None else knowledge.sha256,
+        "epsilon": None,
+        "versions": software_versions(),
+        "files": {name: _file_hash(partial / name) for name in CONTENT},
+    }
+    (partial / INDEX).write_bytes(_canonical(index))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return Bundle(study, dict(state), scaling, facts.metrics, index)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check every hash before anything is used.
+
+    Raises
+    ------
+    ModelError
+        ``MMF-606`` when a file is missing, altered or not readable, or when the study is not the one named.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_bytes())
+        if index["format"] != FORMAT:
+            raise ModelError("MMF-606", f"format {index['format']} is unknown to this version", str(folder))
+        named: dict[str, str] = index["files"]
+        for name in CONTENT:
+            if _file_hash(folder / name) != named[name]:
+                raise ModelError(
+                    "MMF-606", f"{name} does not have the hash that bundle.json names", str(folder)
+                )
+        study = Study.from_content(json.loads((folder / STUDY).read_bytes()), str(folder / STUDY))
+        metrics = json.loads((folder / METRICS).read_bytes())
+        tensors = load_file(folder / WEIGHTS)
+        if study.hash != index["study"]["hash"]:
+            raise ModelError("MMF-606", "the study is not the one that bundle.json names", str(folder))
+    except MmfedError as error:
+        if error.code == "MMF-606":
+            raise
+        raise ModelError("MMF-606", f"its study cannot be read: {error.what}", str(folder)) from None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError("MMF-606", f"cannot be read: {type(error).__name__}: {error}", str(folder)) from None
+    mean, deviation = _under(tensors, MEAN_PREFIX), _under(tensors, DEVIATION_PREFIX)
+    scaling = Scaling(mean, deviation) if mean else None
+    return Bundle(study, _under(tensors, WEIGHT_PREFIX), scaling, metrics, index)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
