@@ -125,8 +125,8 @@ class KnowledgePack:
             best: dict[tuple[str, str], Pair] = {}
             for pair in (relations or {})[relation]:
                 if pair.source in left and pair.target in right and pair.source != pair.target:
-                    key = pair[:2]
-                    best[key] = max(best.get(key, pair), pair)
+                    key, measured = pair[:2], pair._replace(weight=float(pair.weight))
+                    best[key] = max(best.get(key, measured), measured)
             closed[relation] = tuple(best[key] for key in sorted(best))
         members = {name: tuple(sorted(set(listed) & kept)) for name, listed in (pathways or {}).items()}
         candidates = {name: tuple(sorted(set(listed))) for name, listed in (aliases or {}).items()}
