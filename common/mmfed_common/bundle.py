@@ -35,7 +35,7 @@ WEIGHTS, STUDY, METRICS, CARD, INDEX = (
     "bundle.json",
 )
 CONTENT = (WEIGHTS, STUDY, METRICS, CARD)
-WEIGHT_PREFIX, MEAN_PREFIX, DEVIATION_PREFIX = "weights/", "scaling/mean/", "scaling/deviation/"
+WEIGHT_PREFIX, SCALING_PREFIX = "weights/", "scaling/"
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def save_bundle(
     partial.mkdir(parents=True)
     tensors = {WEIGHT_PREFIX + name: value for name, value in state.items()}
     if scaling is not None:
-        tensors |= {MEAN_PREFIX + name: value for name, value in scaling.mean.items()}
-        tensors |= {DEVIATION_PREFIX + name: value for name, value in scaling.deviation.items()}
+        tensors |= {SCALING_PREFIX + name: value for name, value in scaling.to_arrays().items()}
     save_file({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}, partial / WEIGHTS)
     (partial / STUDY).write_bytes(study.canonical())
     (partial / METRICS).write_bytes(_canonical(facts.metrics))
@@ -143,8 +142,8 @@ def load_bundle(folder: Path) -> Bundle:
         raise ModelError("MMF-606", f"its study cannot be read: {error.what}", str(folder)) from None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError("MMF-606", f"cannot be read: {type(error).__name__}: {error}", str(folder)) from None
-    mean, deviation = _under(tensors, MEAN_PREFIX), _under(tensors, DEVIATION_PREFIX)
-    scaling = Scaling(mean, deviation) if mean else None
+    arrays = _under(tensors, SCALING_PREFIX)
+    scaling = Scaling.from_arrays(arrays) if arrays else None
     return Bundle(study, _under(tensors, WEIGHT_PREFIX), scaling, metrics, index)
 
 

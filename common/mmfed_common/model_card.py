@@ -15,7 +15,7 @@ METRIC_NAMES: dict[str, str] = {
     "c_index_within_site": "C-index within sites",
     "uno_c": "C-index (Uno)",
     "ibs": "Integrated Brier score",
-    "ibs_against_kaplan_meier": "1 − Brier score / Kaplan–Meier's",
+    "ibs_against_kaplan_meier": "Brier gain over Kaplan–Meier",
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "auroc": "AUROC, macro",
