@@ -83,6 +83,22 @@ CODES: dict[str, Code] = {
         "Check the outcome columns and the held-out rule; the study needs more patients than are left.",
     ),
     "MMF-220": Code("A binary column holds something other than 0 and 1.", "Recode the column to 0 and 1."),
+    "MMF-221": Code(
+        "An outcome of some patients is not known.",
+        "Nothing need be done: who has no known outcome at all is left out. Fill the cells if they are known.",
+    ),
+    "MMF-222": Code(
+        "Some patients have a follow-up of zero.",
+        "They are kept and count in the first time bin; correct the cell if the time is really unknown.",
+    ),
+    "MMF-223": Code(
+        "A patient has no site, or a fold that is not a whole number.",
+        "Fill the columns that `site_column` and `fold_column` name, or take the keys out of cohort.toml.",
+    ),
+    "MMF-224": Code(
+        "Some patients have more tiles or slices than the study takes.",
+        "A fixed selection of them is used; nothing need be done.",
+    ),
     # 3xx: privacy
     "MMF-301": Code(
         "The study asks for differential privacy, which this version does not train with.",
@@ -114,6 +130,14 @@ CODES: dict[str, Code] = {
     "MMF-405": Code(
         "A message belongs to another study.",
         "Start the site with the study that the server runs; nothing was trained.",
+    ),
+    "MMF-406": Code(
+        "A site has fewer training patients than the study's floor.",
+        "The site takes no part; lower `[aggregation] minimum_patients` in a new study if that is right.",
+    ),
+    "MMF-407": Code(
+        "Something was about to leave a site that the study does not allow.",
+        "This is a defect of mmfed: nothing was sent. Please report it with the study file.",
     ),
     # 5xx: study and runs
     "MMF-501": Code(
@@ -182,4 +206,8 @@ CODES: dict[str, Code] = {
         "The plain form is used instead: same results, slower. Install numba for the fused form.",
     ),
     "MMF-608": Code("The graph cannot be built.", "Check the contract's panels against the knowledge pack."),
+    "MMF-609": Code(
+        "The sizes of the model do not fit together.",
+        "Make `[model] hidden` a multiple of `heads`.",
+    ),
 }
