@@ -1,0 +1,129 @@
+"""The sparse operations on the CPU in one pass each, as autograd functions over the fused loops."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmfed_common.model.edges import SharedEdges
+from mmfed_common.model.kernels import loops
+from mmfed_common.model.kernels.threads import split
+
+Array = npt.NDArray[Any]
+
+
+def attend(values: Tensor, source_score: Tensor, target_score: Tensor, edges: SharedEdges) -> Tensor:
+    """Graph attention; see :func:`mmfed_common.model.kernels.plain.attend`."""
+    result: Tensor = _Attend.apply(values, source_score, target_score, edges)  # type: ignore[no-untyped-call]
+    return result
+
+
+def pool(values: Tensor, standing: Tensor, edges: SharedEdges) -> Tensor:
+    """Mean over the sources of highest standing; see :func:`mmfed_common.model.kernels.plain.pool`."""
+    result: Tensor = _Pool.apply(values, standing, edges)  # type: ignore[no-untyped-call]
+    return result
+
+
+def score(values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
+    """Weighted sum over sources; see :func:`mmfed_common.model.kernels.plain.score`."""
+    result: Tensor = _Score.apply(values, weights, edges)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, source_score: Tensor, target_score: Tensor, edges: SharedEdges
+    ) -> Tensor:
+        values, source_score, target_score = (t.contiguous() for t in (values, source_score, target_score))
+        patients, _, hidden = values.shape
+        heads = source_score.shape[2]
+        out = values.new_zeros(patients, edges.targets, hidden)
+        log_total = values.new_zeros(patients, edges.targets, heads)
+        loop = loops.attention_forward(heads, hidden // heads)
+        arrays = (values, source_score, target_score, edges.pointer, edges.source_compact, out, log_total)
+        split(partial(loop, *map(_array, arrays)), patients)
+        ctx.edges = edges
+        ctx.save_for_backward(values, source_score, target_score, out, log_total)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        values, source_score, target_score, out, log_total = ctx.saved_tensors
+        patients, _, hidden = values.shape
+        heads = source_score.shape[2]
+        grads = torch.zeros_like(values), torch.zeros_like(source_score), torch.zeros_like(target_score)
+        loop = loops.attention_backward(heads, hidden // heads)
+        edges: SharedEdges = ctx.edges
+        arrays = (
+            *(values, source_score, target_score, edges.pointer, edges.source_compact),
+            *(out, log_total, grad.contiguous(), *grads),
+        )
+        split(partial(loop, *map(_array, arrays)), patients)
+        return (*grads, None)
+
+
+class _Pool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, standing: Tensor, edges: SharedEdges) -> Tensor:
+        values, standing = values.contiguous(), standing.contiguous()
+        out = values.new_zeros(values.shape[0], edges.targets, values.shape[2])
+        arrays = (values, standing, edges.pointer, edges.source_compact, out)
+        split(partial(loops.pool_forward, *map(_array, arrays)), values.shape[0])
+        ctx.edges, ctx.sources = edges, values.shape[1]
+        ctx.save_for_backward(standing)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (standing,) = ctx.saved_tensors
+        edges: SharedEdges = ctx.edges
+        grad_values = grad.new_zeros(grad.shape[0], ctx.sources, grad.shape[2])
+        arrays = (standing, edges.pointer, edges.source_compact, grad.contiguous(), grad_values)
+        split(partial(loops.pool_backward, *map(_array, arrays)), grad.shape[0])
+        return grad_values, None, None
+
+
+class _Score(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
+        values, weights = values.contiguous(), weights.contiguous()
+        out = values.new_zeros(values.shape[0], edges.targets)
+        arrays = (values, weights, edges.pointer, edges.source_compact, out)
+        split(partial(loops.score_forward, *map(_array, arrays)), values.shape[0])
+        ctx.edges = edges
+        ctx.save_for_backward(values, weights)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        values, weights = ctx.saved_tensors
+        edges: SharedEdges = ctx.edges
+        shared = tuple(map(_array, (edges.pointer, edges.source_compact, grad.contiguous())))
+        grad_values = grad_weights = None
+        if ctx.needs_input_grad[0]:
+            grad_values = torch.zeros_like(values)
+            run = partial(loops.score_backward_values, _array(weights), *shared, _array(grad_values))
+            split(run, values.shape[0])
+        if ctx.needs_input_grad[1]:
+            grad_weights = torch.zeros_like(weights)
+            arrays = (_array(values), *shared, _array(grad_weights))
+            if weights.shape[0] > 1:
+                split(partial(loops.score_backward_own_weights, *arrays), values.shape[0])
+            else:
+                split(partial(loops.score_backward_shared_weights, *arrays), edges.targets)
+        return grad_values, grad_weights, None
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = np.asarray(tensor.detach())
+    return array
