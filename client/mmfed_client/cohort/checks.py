@@ -17,6 +17,7 @@ from mmfed_common.errors import Fault
 from pandera.errors import SchemaErrors
 
 from mmfed_client.cohort.cells import UNKNOWN, numbers, without
+from mmfed_client.cohort.tables import Table
 
 SEPARATOR = "\x1f"
 Booleans = npt.NDArray[np.bool_]
@@ -86,10 +87,10 @@ def identifier_checks(*, unique: bool) -> list[pa.Check]:
     return checks
 
 
-def validate(frame: pd.DataFrame, columns: Mapping[str, Sequence[pa.Check]], table: str) -> list[Fault]:
+def validate(frame: pd.DataFrame, columns: Mapping[str, Sequence[pa.Check]], table: Table) -> list[Fault]:
     """Run checks over a frame and give one fault for each column and check that fails.
 
-    A column that the frame lacks is ``MMF-203``, with the nearest names that it has.
+    A column that the table lacks is ``MMF-203``, with the nearest names that it has.
     """
     schema = pa.DataFrameSchema(
         {name: pa.Column(None, list(checks), nullable=True) for name, checks in columns.items()}
@@ -97,27 +98,27 @@ def validate(frame: pd.DataFrame, columns: Mapping[str, Sequence[pa.Check]], tab
     try:
         schema.validate(frame, lazy=True)
     except SchemaErrors as failed:
-        return _faults(failed.failure_cases, frame, table)
+        return _faults(failed.failure_cases, table)
     return []
 
 
-def _faults(cases: pd.DataFrame, frame: pd.DataFrame, table: str) -> list[Fault]:
+def _faults(cases: pd.DataFrame, table: Table) -> list[Fault]:
     faults = []
     for (column, text), group in cases.groupby(["column", "check"], sort=False, dropna=False):
         if text == "column_in_dataframe":
-            faults += [missing_column(table, name, tuple(frame.columns)) for name in group["failure_case"]]
+            faults += [missing_column(table, str(name)) for name in group["failure_case"]]
             continue
         code, _, sentence = str(text).partition(SEPARATOR)
         rows = group["index"].astype(int)
         shown = list(dict.fromkeys(str(value) for value in group["failure_case"] if value is not None))
         examples = ", ".join(repr(value) for value in shown[:5]) + (", …" if len(shown) > 5 else "")
         what = f"{examples or 'a cell'} {sentence}"
-        faults.append(Fault(code, what, table, int(rows.min()), str(column), len(group)))
+        faults.append(Fault(code, what, table.name, int(rows.min()), str(column), len(group)))
     return faults
 
 
-def missing_column(table: str, column: str, present: Sequence[str]) -> Fault:
+def missing_column(table: Table, column: str) -> Fault:
     """Report a column that cohort.toml names and the table lacks."""
-    near = get_close_matches(column, present, n=3, cutoff=0.6)
+    near = get_close_matches(column, table.columns, n=3, cutoff=0.6)
     hint = f"; near names: {', '.join(near)}" if near else ""
-    return Fault("MMF-203", f"there is no column {column!r}{hint}", table, None, column)
+    return Fault("MMF-203", f"there is no column {column!r}{hint}", table.name, None, column)

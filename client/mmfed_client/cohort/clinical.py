@@ -76,7 +76,7 @@ def _checked(
     checks: dict[str, list[pa.Check]] = {}
     for name, column_name in columns.items():
         checks.setdefault(column_name, []).extend(_checks(contract.columns[name]))
-    return frame, validate(frame, checks, table.name)
+    return frame, validate(frame, checks, table)
 
 
 def _checks(column: Column) -> list[pa.Check]:

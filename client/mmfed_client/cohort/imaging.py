@@ -110,7 +110,7 @@ def _place(
     checks = {
         c: [*number_checks(), filled_check("MMF-206", "is empty; a tile needs its place")] for c in named
     }
-    faults = validate(frame, checks, table.name)
+    faults = validate(frame, checks, table)
     if faults:
         return faults
     places = np.stack([numbers(frame[column]) for column in named], axis=1).astype(np.float32)

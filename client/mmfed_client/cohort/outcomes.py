@@ -124,7 +124,7 @@ class _Joined:
     ) -> tuple[pd.DataFrame, list[Fault]]:
         """Check columns; give those that exist by patient."""
         frame = self.table.cells([c for c in columns if c in self.table.columns])
-        faults = validate(frame, checks, self.table.name)
+        faults = validate(frame, checks, self.table)
         if self.table.name != self.patient_table:
             faults += check_identifiers(self.ids, self.table, unique=True)
             faults += stray_patients(self.roster, self.ids, self.table, self.patient_table)

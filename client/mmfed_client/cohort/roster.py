@@ -62,7 +62,7 @@ def read_roster(description: CohortDescription, table: Table) -> tuple[Roster, l
     if identity.fold_column is not None:
         whole = check("MMF-223", "is not a whole number from 0 on", _is_fold)
         checks.setdefault(identity.fold_column, []).extend([filled_check("MMF-223", "has no fold"), whole])
-    faults = validate(frame, checks, table.name)
+    faults = validate(frame, checks, table)
     ids = frame[table.id_column]
     keep = (ids.notna() & ~ids.duplicated()).to_numpy()
     frame = frame[keep]
@@ -108,7 +108,7 @@ def stray_patients(roster: Roster, ids: pd.Series, table: Table, patient_table: 
 def check_identifiers(ids: pd.Series, table: Table, *, unique: bool) -> list[Fault]:
     """Check the identifier column of a table other than the patient table."""
     column = table.id_column
-    return validate(ids.to_frame(column), {column: identifier_checks(unique=unique)}, table.name)
+    return validate(ids.to_frame(column), {column: identifier_checks(unique=unique)}, table)
 
 
 def by_table(sources: Mapping[str, tuple[str, str]]) -> dict[str, dict[str, str]]:
