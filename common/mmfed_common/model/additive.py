@@ -15,6 +15,12 @@ from mmfed_common.model.rows import rows
 from mmfed_common.topology import Topology
 
 
+PATHWAY_GAIN = 0.3
+"""Slope of a pathway's score at 0: a patient 3 deviations out reaches 0.7 of the bound."""
+WIDE_GAIN = 3.0
+"""Wide inputs are scaled by this over √width, so that one learning rate suits 2 features and 600."""
+
+
 class PathwayScores(nn.Module):
     """Genes → pathway scores: a weighted sum in which a pathway sees only its own genes.
 
@@ -48,7 +54,8 @@ class AdditiveBlock(nn.Module):
     """Scores of genes (through pathways where there are any), proteins, metabolites and imaging.
 
     Each score enters through a linear layer that starts at zero; an absent value or modality contributes
-    exactly 0. Imaging enters as the mean over the tiles that the patient has.
+    exactly 0. A pathway's score is bounded by tanh: unbounded ones lost .02–.04 of C-index in inner
+    cross-validation on public cohorts. Imaging enters as the mean over the tiles that the patient has.
     """
 
     def __init__(self, contract: Contract, topology: Topology) -> None:
@@ -92,11 +99,14 @@ class AdditiveBlock(nn.Module):
     def _summary(self, name: str, values: Tensor, present: Tensor, kernels: Kernels) -> Tensor:
         if name == "imaging_feature":
             count = present.sum(dim=1).clamp(min=1)
-            return values.sum(dim=1) / count
+            return _wide(values.sum(dim=1) / count)
         if name == "gene" and self.pathways is not None:
-            scores: Tensor = self.pathways(values, kernels)
-            return scores
-        return values.flatten(1)
+            return torch.tanh(PATHWAY_GAIN * self.pathways(values, kernels))
+        return _wide(values.flatten(1))
+
+
+def _wide(summary: Tensor) -> Tensor:
+    return summary * (WIDE_GAIN / max(summary.shape[1], 1) ** 0.5)
 
 
 def _items(gates: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -78,6 +78,15 @@ class MultimodalNetwork(nn.Module):
             raise KeyError(f"{parameter_name} is not a parameter of this model")
         return cast(Level, first)
 
+    def shrinks(self, parameter_name: str) -> bool:
+        """Whether weight decay applies: to the weights of linear layers, and to nothing else.
+
+        Not to baselines and biases, nor to node identities and pathway memberships, whose start carries
+        knowledge.
+        """
+        owner, _, kind = parameter_name.removeprefix("_module.").rpartition(".")
+        return kind == "weight" and isinstance(self.get_submodule(owner), nn.Linear)
+
 
 def _add(logits: dict[str, Tensor], added: dict[str, Tensor]) -> dict[str, Tensor]:
     return {task: value + added[task] for task, value in logits.items()}
