@@ -36,7 +36,7 @@ def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     return ArrayRecord(arrays)
 
 
-def from_record(record: ArrayRecord, expected: Shapes, *, finite: bool = True) -> dict[str, Tensor]:
+def from_record(record: Mapping[str, Array], expected: Shapes, *, finite: bool = True) -> dict[str, Tensor]:
     """Read a record that must hold exactly the expected arrays.
 
     Parameters
@@ -87,6 +87,6 @@ def _decode(name: str, data: bytes, shape: tuple[int, ...], dtype: torch.dtype) 
     if found != wanted:
         raise UnexpectedArraysError(f"array {name} has type {found} instead of {wanted}")
     body = data[stream.tell() :]
-    if fortran and len(shape) > 1 or len(body) != int(np.prod(shape)) * wanted.itemsize:
+    if (fortran and len(shape) > 1) or len(body) != int(np.prod(shape)) * wanted.itemsize:
         raise UnexpectedArraysError(f"array {name} has another length than its shape says")
     return torch.from_numpy(np.frombuffer(body, dtype=wanted).reshape(shape).copy())

@@ -1,0 +1,170 @@
+"""The Flower ClientApp of a site: answers the server's messages, and nothing else.
+
+It holds no transport. What opens the site is passed in, so that a simulation, a worker process, a Ray actor
+and a hospital's own loop run the same code.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from flwr.app import Array, ArrayRecord, Context, Message
+from flwr.clientapp import ClientApp
+from torch import Tensor
+
+from mmfed_client.outgoing import Outgoing
+from mmfed_client.training import LocalSite, loss_of, train_round
+from mmfed_client.training.reproducible import same_bits
+from mmfed_common import messages as m
+from mmfed_common.arrays import Shapes, UnexpectedArraysError, from_record
+from mmfed_common.errors import MmfedError, ModelError, NetworkError
+from mmfed_common.randomness import derive_seed
+from mmfed_common.scaling import Scaling
+from mmfed_common.schedule import Place, trained_parameters
+
+logger = logging.getLogger(__name__)
+
+OpenSite = Callable[[Context], LocalSite]
+
+
+class SiteApp:
+    """Handlers of one ClientApp; picklable when ``open_site`` is.
+
+    Parameters
+    ----------
+    open_site
+        Gives the site that a context stands for. Called for every message, so it should keep what it made.
+    """
+
+    def __init__(self, open_site: OpenSite) -> None:
+        self.open_site = open_site
+
+    def hello(self, message: Message, context: Context) -> Message:
+        """Answer who this is."""
+        return self._answer(message, context, _hello)
+
+    def moments(self, message: Message, context: Context) -> Message:
+        """Answer the sufficient statistics of the scaling."""
+        return self._answer(message, context, _moments)
+
+    def train(self, message: Message, context: Context) -> Message:
+        """Train for one round."""
+        return self._answer(message, context, _train)
+
+    def held_out(self, message: Message, context: Context) -> Message:
+        """Evaluate on the held-out patients."""
+        return self._answer(message, context, _held_out)
+
+    def validation(self, message: Message, context: Context) -> Message:
+        """Evaluate on the validation part of the training patients."""
+        return self._answer(message, context, _validation)
+
+    def _answer(
+        self, message: Message, context: Context, work: Callable[[Message, LocalSite, Outgoing], Message]
+    ) -> Message:
+        try:
+            site = self.open_site(context)
+            outgoing = Outgoing(site.study, site.name)
+            _refuse_other_study(message, site)
+            seed = derive_seed(site.study.study.seed, "message", site.name)
+            with same_bits(seed):
+                return work(message, site, outgoing)
+        except Exception as error:  # any failure becomes an answer that holds no data
+            logger.error(
+                "%s: %s", message.metadata.message_type, error, exc_info=not isinstance(error, MmfedError)
+            )
+            return Outgoing.error(message, error)
+
+
+def make_client_app(open_site: OpenSite) -> ClientApp:
+    """Build the ClientApp around something that opens sites."""
+    handlers = SiteApp(open_site)
+    app = ClientApp()
+    app.query(m.HELLO.partition(".")[2])(handlers.hello)
+    app.query(m.MOMENTS.partition(".")[2])(handlers.moments)
+    app.train()(handlers.train)
+    app.evaluate(m.EVALUATE_HELD_OUT.partition(".")[2])(handlers.held_out)
+    app.evaluate(m.EVALUATE_VALIDATION.partition(".")[2])(handlers.validation)
+    return app
+
+
+def _hello(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
+    return outgoing.hello(message, len(site.fit))
+
+
+def _moments(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
+    allowed = {
+        f"moments.{statistic}.{name.partition('.')[2]}": (shape, torch.float64)
+        for name, (shape, _) in site.scaling_shapes.items()
+        for statistic in ("count", "total", "square")
+    }
+    return outgoing.moments(message, site.moments(), len(site.fit), allowed)
+
+
+def _train(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
+    began = time.perf_counter()
+    place = _place(message, site)
+    mu = message.content.config_records[m.CONFIG].get(m.PROXIMAL_MU, 0.0)
+    if not isinstance(mu, float) or mu < 0:
+        raise NetworkError("MMF-402", "`proximal-mu` is not a number of at least 0", site.name)
+    weights, scaling = _weights(message, site), _scaling(message, site)
+    names = trained_parameters(site.shapes, site.model.block_of, place.stage)
+    update = train_round(site, weights, scaling, place, mu)
+    allowed = {name: site.shapes[name] for name in names}
+    return outgoing.update(message, update, time.perf_counter() - began, allowed)
+
+
+def _held_out(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
+    return _evaluate(message, site, outgoing, held_out=True)
+
+
+def _validation(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
+    return _evaluate(message, site, outgoing, held_out=False)
+
+
+def _evaluate(message: Message, site: LocalSite, outgoing: Outgoing, *, held_out: bool) -> Message:
+    place = _place(message, site)
+    index = site.test if held_out else site.validation
+    model = site.load(_weights(message, site))
+    loss = loss_of(site, model, _scaling(message, site), place.stage.level, index)
+    return outgoing.evaluation(message, loss)
+
+
+def _refuse_other_study(message: Message, site: LocalSite) -> None:
+    found = message.content.config_records[m.CONFIG].get(m.STUDY_HASH)
+    if found != site.study.hash:
+        raise NetworkError("MMF-405", "the message names another study", site.name)
+
+
+def _place(message: Message, site: LocalSite) -> Place:
+    number = message.content.config_records[m.CONFIG].get(m.ROUND)
+    if not isinstance(number, int) or not 1 <= number <= site.study.training.rounds:
+        raise NetworkError("MMF-405", f"the study has no round {number!r}", site.name)
+    return Place.of(site.study.training, number)
+
+
+def _weights(message: Message, site: LocalSite) -> dict[str, Tensor]:
+    """Take the weights that move and those that are frozen; together they must be the whole model."""
+    records = message.content.array_records
+    weights = dict(records[m.ARRAYS])
+    for name, array in records.get(m.FROZEN, ArrayRecord()).items():
+        if weights.setdefault(name, array) is not array:
+            raise ModelError("MMF-605", "a weight is sent twice", site.name)
+    return _read(weights, site.shapes, site.name)
+
+
+def _scaling(message: Message, site: LocalSite) -> Scaling:
+    sent = message.content.array_records.get(m.SCALING)
+    if sent is None:
+        return site.scaling(None)
+    return site.scaling(Scaling.from_arrays(_read(sent, site.scaling_shapes, site.name)))
+
+
+def _read(arrays: Mapping[str, Array], shapes: Shapes, where: str) -> dict[str, Tensor]:
+    try:
+        return from_record(arrays, shapes)
+    except UnexpectedArraysError as error:
+        raise ModelError("MMF-605", str(error), where) from None

@@ -1,0 +1,68 @@
+"""An exchange that asks the sites for a loss with the present weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from torch import Tensor
+
+from mmfed_common import messages as m
+from mmfed_common.arrays import to_record
+from mmfed_common.errors import NetworkError
+from mmfed_common.study import Study
+from mmfed_server.exchange import Refusal, exchange
+from mmfed_server.roster import Roster
+from mmfed_server.update_check import Expected, check_reply
+
+
+@dataclass(frozen=True)
+class PooledLoss:
+    """Mean loss over the patients of all sites that may tell it; None when there are none."""
+
+    mean: float | None
+    patients: int
+    refusals: tuple[Refusal, ...]
+
+
+def pooled_loss(
+    grid: Grid,
+    study: Study,
+    roster: Roster,
+    kind: str,
+    round_number: int,
+    weights: Mapping[str, Tensor],
+    scaling: Mapping[str, Tensor],
+) -> PooledLoss:
+    """Ask every site for the sum of its loss.
+
+    Parameters
+    ----------
+    kind
+        ``EVALUATE_HELD_OUT`` or ``EVALUATE_VALIDATION``.
+    """
+    sites = roster.eligible
+    content = RecordDict(
+        {
+            m.ARRAYS: to_record(weights),
+            m.CONFIG: ConfigRecord({m.STUDY_HASH: study.hash, m.ROUND: round_number}),
+        }
+    )
+    if scaling:
+        content[m.SCALING] = to_record(scaling)
+    requests = [Message(content, roster.node_of[site], kind) for site in sites]
+    deadline = study.aggregation.deadline_seconds
+    answers, refusals = exchange(grid, requests, roster.name_of(sites), deadline)
+    total, patients = 0.0, 0
+    for answer in answers:
+        expected = Expected(answer.site, study.hash, round_number, (m.LOSS,))
+        try:
+            checked = check_reply(answer.message, expected)
+        except NetworkError as error:
+            refusals.append(Refusal(answer.site, error.code, error.what))
+            continue
+        total += checked.metrics[m.LOSS]
+        patients += checked.num_examples
+    return PooledLoss(total / patients if patients else None, patients, tuple(refusals))

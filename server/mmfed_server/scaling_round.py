@@ -1,0 +1,66 @@
+"""The exchange before round 1 that gives all sites one scale: the pooled means and deviations."""
+
+from __future__ import annotations
+
+import torch
+from flwr.serverapp import Grid
+from torch import Tensor
+
+from mmfed_common import messages as m
+from mmfed_common.errors import NetworkError
+from mmfed_common.scaling import Moments, Scaling
+from mmfed_common.study import Study
+from mmfed_common.topology import Topology
+from mmfed_server.exchange import Refusal, exchange, request
+from mmfed_server.roster import Roster
+from mmfed_server.training_round import MOST_ATTEMPTS
+from mmfed_server.update_check import Expected, check_reply
+
+
+def federated_scaling(
+    grid: Grid, study: Study, topology: Topology, roster: Roster
+) -> tuple[Scaling, list[Refusal]]:
+    """Sum the moments of all sites that take part, in the order of their names.
+
+    Raises
+    ------
+    NetworkError
+        ``MMF-403`` when fewer sites than the study's minimum gave them, several times.
+    """
+    reference = Scaling.from_reference(study.contract, topology).mean
+    shapes = {
+        f"moments.{statistic}.{name}": (tuple(mean.shape), torch.float64)
+        for name, mean in reference.items()
+        for statistic in ("count", "total", "square")
+    }
+    refusals: list[Refusal] = []
+    for _ in range(MOST_ATTEMPTS):
+        refusals = roster.refresh(grid)
+        sites = roster.eligible
+        requests = [request(m.MOMENTS, roster.node_of[site], study.hash, 0) for site in sites]
+        deadline = study.aggregation.deadline_seconds
+        answers, missing = exchange(grid, requests, roster.name_of(sites), deadline)
+        refusals += missing
+        parts = []
+        for answer in answers:
+            announced = roster.patients[answer.site]
+            expected = Expected(answer.site, study.hash, 0, (), shapes, announced)
+            try:
+                parts.append(_plausible(check_reply(answer.message, expected).tensors, answer.site))
+            except NetworkError as error:
+                refusals.append(Refusal(answer.site, error.code, error.what))
+        if len(parts) >= study.aggregation.minimum_sites:
+            return Scaling.from_moments(Moments.add(parts), study.contract, topology), refusals
+    reasons = "".join(f"\n  {refusal.site}: {refusal}" for refusal in refusals)
+    least = study.aggregation.minimum_sites
+    raise NetworkError("MMF-403", f"the scaling needs {least} sites{reasons}")
+
+
+def _plausible(arrays: dict[str, Tensor], site: str) -> Moments:
+    moments = Moments.from_arrays(arrays)
+    for name, count in moments.count.items():
+        square, total = moments.square[name], moments.total[name]
+        slack = 1e-6 * (1.0 + square * count)
+        if bool((count < 0).any() or (square < 0).any() or (total**2 > square * count + slack).any()):
+            raise NetworkError("MMF-402", f"its moments of {name} belong to no numbers", site)
+    return moments

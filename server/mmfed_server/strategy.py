@@ -1,0 +1,160 @@
+"""Flower's strategies, wrapped: Flower does the arithmetic, the node choice is ours.
+
+The wrapper is itself a Flower strategy and holds one, so that another wrapper can stand around or inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx, Strategy
+from flwr.serverapp.strategy.fedopt import FedOpt
+from flwr.supercore.run import Run
+from torch import Tensor
+
+from mmfed_common import messages as m
+from mmfed_common.study import Aggregation, Stage
+
+
+def flower_strategy(rule: Aggregation, stage: Stage) -> FedAvg:
+    """Build Flower's own strategy for one stage."""
+    if rule.strategy == "fedprox":
+        return FedProx(proximal_mu=rule.proximal_mu, min_train_nodes=1, min_available_nodes=1)
+    if rule.strategy == "fedadam":
+        eta = stage.server_learning_rate or rule.server_learning_rate
+        return FedAdam(
+            eta=eta,
+            eta_l=stage.learning_rate,
+            beta_1=rule.beta_1,
+            beta_2=rule.beta_2,
+            tau=rule.tau,
+            min_train_nodes=1,
+            min_available_nodes=1,
+        )
+    return FedAvg(min_train_nodes=1, min_available_nodes=1)
+
+
+class ChosenNodes(Grid):
+    """A grid on which only some nodes are seen, so that Flower's strategies address exactly those."""
+
+    def __init__(self, grid: Grid, nodes: Sequence[int]) -> None:
+        self.grid = grid
+        self.nodes = list(nodes)
+
+    def set_run(self, run: Run) -> None:
+        """Pass on."""
+        self.grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """Pass on."""
+        return self.grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Make a message."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Give the chosen nodes."""
+        return list(self.nodes)
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """Describe the chosen nodes."""
+        return [node for node in self.grid.get_nodes() if node.node_id in self.nodes]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Pass on."""
+        return self.grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Pass on."""
+        return self.grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Pass on."""
+        return self.grid.send_and_receive(messages, timeout=timeout)
+
+
+class SiteStrategy(Strategy):
+    """Holds a Flower strategy for one stage.
+
+    The ``server_round`` of Flower's interface is the round within the stage, counted from 1, because the
+    moments of a stage start at its first round. Flower's FedAdam corrects its bias with ``server_round + 1``;
+    it is given one less, so that its first step is Adam's first step (Kingma & Ba, 2015).
+
+    Parameters
+    ----------
+    inner
+        Flower's strategy.
+    """
+
+    def __init__(self, inner: FedAvg) -> None:
+        self.inner = inner
+        self._types: dict[str, np.dtype[np.generic]] = {}
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Make the messages for all nodes of ``grid``; see :class:`ChosenNodes`."""
+        self._types = {name: np.dtype(array.dtype) for name, array in arrays.items()}
+        return list(self.inner.configure_train(server_round - 1, arrays, config, grid))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Aggregate, and give each array the type that it was sent with."""
+        arrays, metrics = self.inner.aggregate_train(server_round - 1, list(replies))
+        if arrays is None:
+            return None, metrics
+        typed = {name: np.asarray(a.numpy(), dtype=self._types[name]) for name, a in arrays.items()}
+        return ArrayRecord({name: Array(values) for name, values in typed.items()}), metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Pass on."""
+        return self.inner.configure_evaluate(server_round, arrays, config, grid)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Pass on."""
+        return self.inner.aggregate_evaluate(server_round, replies)
+
+    def summary(self) -> None:
+        """Pass on."""
+        self.inner.summary()
+
+    def moments(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Flower's ``m_t`` and ``v_t``; empty where the strategy has none or has not stepped yet."""
+        if not isinstance(self.inner, FedOpt):
+            return {}, {}
+        return _tensors(self.inner.m_t), _tensors(self.inner.v_t)
+
+    def set_moments(self, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+        """Put moments back, as after a resume."""
+        if isinstance(self.inner, FedOpt) and first:
+            self.inner.m_t = {name: tensor.numpy() for name, tensor in first.items()}
+            self.inner.v_t = {name: tensor.numpy() for name, tensor in second.items()}
+
+
+def update_content(tensors: ArrayRecord, num_examples: int, loss: float) -> RecordDict:
+    """The part of an update that Flower's strategies aggregate."""
+    metrics = MetricRecord({m.NUM_EXAMPLES: num_examples, m.LOSS: loss})
+    return RecordDict({m.ARRAYS: tensors, m.METRICS: metrics})
+
+
+def _tensors(arrays: Mapping[str, object] | None) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(value)) for name, value in (arrays or {}).items()}
