@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -106,7 +107,7 @@ class AdditiveBlock(nn.Module):
 
 
 def _wide(summary: Tensor) -> Tensor:
-    return summary * (WIDE_GAIN / max(summary.shape[1], 1) ** 0.5)
+    return summary * (WIDE_GAIN / math.sqrt(max(summary.shape[1], 1)))
 
 
 def _items(gates: nn.Module) -> list[tuple[str, nn.Module]]:
