@@ -65,7 +65,7 @@ def train_round(
     model = site.load(weights)
     trained = _trained(model, place)
     anchors = [parameter.detach().clone() for parameter in trained.values()] if proximal_mu > 0 else []
-    optimiser = build_optimiser(study.training, place.stage, trained)
+    optimiser = build_optimiser(study.training, place.stage, trained, model.shrinks)
     clip = study.training.gradient_clip
     loss_sum = 0.0
     model.train()

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch.nn import Parameter
 from torch.optim import SGD, AdamW, Optimizer
 
 from mmfed_common.study import Stage, Training
 
-UNSHRUNK = frozenset({"baseline", "log_variance"})
-"""Parts of parameter names: a baseline or a task weight has no reason to lie near zero."""
 
-
-def shrinks(name: str, parameter: Parameter) -> bool:
-    """Whether weight decay pulls on a parameter: on matrices, not biases, norms, baselines or task weights."""
-    return parameter.ndim >= 2 and not UNSHRUNK & set(name.split("."))
-
-
-def build_optimiser(training: Training, stage: Stage, trained: Mapping[str, Parameter]) -> Optimizer:
+def build_optimiser(
+    training: Training, stage: Stage, trained: Mapping[str, Parameter], shrinks: Callable[[str], bool]
+) -> Optimizer:
     """Build the optimiser of one round; it starts without memory.
 
-    Weight decay is decoupled with AdamW and an L2 penalty with SGD; see :func:`shrinks` for what it pulls on.
-
-    Parameters
-    ----------
-    training, stage
-        Kind of optimiser, learning rate and weight decay.
-    trained
-        Name → parameter, of those that the stage trains.
+    Weight decay is decoupled with AdamW and an L2 penalty with SGD; ``shrinks`` tells by name which
+    parameters it pulls on.
     """
-    shrunk = [parameter for name, parameter in trained.items() if shrinks(name, parameter)]
-    free = [parameter for name, parameter in trained.items() if not shrinks(name, parameter)]
     groups = [
-        {"params": shrunk, "weight_decay": stage.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": [p for n, p in trained.items() if shrinks(n)], "weight_decay": stage.weight_decay},
+        {"params": [p for n, p in trained.items() if not shrinks(n)], "weight_decay": 0.0},
     ]
     kept = [group for group in groups if group["params"]]
     if training.optimiser == "sgd":
