@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mmfed_common.errors import MmfedError, ModelError
@@ -94,7 +94,8 @@ def save_bundle(
     tensors = {WEIGHT_PREFIX + name: value for name, value in state.items()}
     if scaling is not None:
         tensors |= {SCALING_PREFIX + name: value for name, value in scaling.to_arrays().items()}
-    save_file({name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}, partial / WEIGHTS)
+    content = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    (partial / WEIGHTS).write_bytes(save(content))
     (partial / STUDY).write_bytes(study.canonical())
     (partial / METRICS).write_bytes(_canonical(facts.metrics))
     write_model_card(partial / CARD, study, facts)

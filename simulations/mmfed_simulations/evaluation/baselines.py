@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from lifelines import CoxPHFitter
 from lifelines.exceptions import ConvergenceError, ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
 from mmfed_common.contract import Contract
 from mmfed_common.errors import StudyError
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.patients import PatientTensors
 from mmfed_common.randomness import numpy_generator
 from mmfed_common.topology import Topology
-from sklearn.linear_model import LogisticRegression
-
 from mmfed_simulations.evaluation.features import FeatureTable, modality_values
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.decomposition import PCA
+
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.patients import NodeTensors, PatientTensors
 from mmfed_common.topology import Topology
-from sklearn.decomposition import PCA
 
 CLIP = 5.0
 """Standardised values of measurements are clipped to ± so many deviations before components are taken."""

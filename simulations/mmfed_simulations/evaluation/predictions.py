@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
 from mmfed_common.contract import Contract
 from mmfed_common.metrics import evaluation_times
 from mmfed_common.metrics.estimate import Floats

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from mmfed_common.bundle import software_versions
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.metrics import Estimate, calibration_table, risk_thirds
 from mmfed_common.study import Study
-
 from mmfed_simulations.evaluation.arm_names import description
 from mmfed_simulations.evaluation.predictions import known_survival, survival_matrix
 from mmfed_simulations.evaluation.scores import Scoring
@@ -96,6 +96,14 @@ def assemble_results(
     }
     finite: dict[str, Any] = without_nan(results)
     return finite
+
+
+def site_remark(site: Mapping[str, Any]) -> str:
+    """What a reader must know about a site's part in a run: too small, or refused and why."""
+    if site.get("below_floor"):
+        return "too few training patients: it did not train, its patients are scored all the same"
+    refusals = int(site.get("refusals") or 0)
+    return f"{refusals} refused, last: {site['last_refusal']}" if refusals else ""
 
 
 def site_c_index(study: Study, scoring: Scoring) -> dict[str, dict[str, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+
 from mmfed_common.contract import Contract
 from mmfed_common.metrics import (
     Censoring,
@@ -26,7 +27,6 @@ from mmfed_common.metrics import (
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.metrics.resampled import Bools
 from mmfed_common.study import Study
-
 from mmfed_simulations.evaluation.predictions import (
     known_survival,
     scored_times,

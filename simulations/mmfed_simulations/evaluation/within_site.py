@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from mmfed_common.metrics import Estimate, Measured, combine
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.metrics.resampled import PairRatio

@@ -58,7 +58,7 @@ def write_report(
     predictions
         The table of predictions.
     rounds
-        Rows with ``round``, ``train_loss``, ``test_loss``, and ``fold``, ``stage`` where they apply.
+        Rows with ``round``, ``train_loss``, ``held_out_loss``, and ``fold``, ``stage`` where they apply.
     out
         The run's folder.
 

@@ -102,7 +102,7 @@ def learning_curves(rounds: Sequence[Mapping[str, Any]]) -> str | None:
     frame = pd.DataFrame([dict(row) for row in rounds])
     wanted = {
         "train_loss": ("training patients", ACCENT, "-"),
-        "test_loss": ("held-out patients", "#c2410c", "--"),
+        "held_out_loss": ("held-out patients", "#c2410c", "--"),
     }
     present = [name for name in wanted if name in frame and frame[name].notna().any()]
     if frame.empty or "round" not in frame or not present:
@@ -117,7 +117,7 @@ def learning_curves(rounds: Sequence[Mapping[str, Any]]) -> str | None:
             for _, rows in folds if several else []:
                 axes.plot(rows["round"], rows[name], color=colour, lw=0.7, alpha=0.35, ls=style)
             mean = known.groupby("round")[name].mean()
-            marker = "o" if len(mean) < 30 and name == "test_loss" else None
+            marker = "o" if len(mean) < 30 and name == "held_out_loss" else None
             named = f"{text} (mean of folds)" if several else text
             axes.plot(mean.index, mean, color=colour, lw=2.0, ls=style, marker=marker, ms=3.5, label=named)
         _mark_stages(axes, frame)

@@ -100,7 +100,7 @@ def example_rounds() -> list[dict[str, Any]]:
                     "round": number,
                     "stage": "clinical" if number <= 20 else "full",
                     "train_loss": level - gain + 0.01 * random.normal(),
-                    "test_loss": held_out,
+                    "held_out_loss": held_out,
                 }
             )
     return rows

@@ -1,0 +1,238 @@
+"""Arms and folds as tasks: run by worker processes, each result kept so that a comparison can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save
+
+from mmfed_client.cohort import Cohort
+from mmfed_common.durable import write_durably
+from mmfed_common.errors import MmfedError
+from mmfed_common.scaling import Scaling
+from mmfed_common.topology import Topology
+from mmfed_simulations.evaluation.arms import ArmResult, run_arm
+from mmfed_simulations.evaluation.folds import Fold
+from mmfed_simulations.evaluation.predictions import write_predictions
+from mmfed_simulations.evaluation.results import without_nan
+from mmfed_simulations.evaluation.site_data import sites_of
+
+WEIGHTS, SCALING = "weights/", "scaling/"
+Progress = Callable[[int, int, str], None]
+"""Called with tasks done, tasks in all, and what was done last."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One arm in one fold."""
+
+    arm: str
+    fold: Fold
+
+    @property
+    def label(self) -> str:
+        """What a progress bar shows."""
+        return f"{self.arm}, fold {self.fold.name}"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What every task needs: sent once to each worker process."""
+
+    cohort: Cohort
+    topology: Topology
+    folder: Path
+    digest: str
+
+    def stem(self, task: Task) -> Path:
+        """Where a task's result lies, without suffix: named by the study's hash, the data, arm and fold."""
+        name = f"{task.fold.study.hash[:16]}-{self.digest[:12]}-{task.arm}-{_plain(task.fold.name)}"
+        return self.folder / name
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An arm that could not be made in a fold, with its reason."""
+
+    task: Task
+    error: MmfedError
+
+
+def _plain(name: str) -> str:
+    """Make a site's name safe for a file, and keep different names different."""
+    plain = "".join(c if c.isalnum() else "_" for c in name)[:40]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def cohort_digest(cohort: Cohort) -> str:
+    """SHA-256 over everything that training can see of a cohort."""
+    digest = hashlib.sha256()
+    rows = [cohort.patients.patient_ids, cohort.sites, cohort.folds]
+    digest.update(json.dumps(rows, ensure_ascii=False).encode())
+    tensors = vars(cohort.patients.outcomes)
+    for name in sorted(cohort.patients.nodes):
+        node = cohort.patients.nodes[name]
+        tensors = tensors | {f"{name}/{key}": value for key, value in vars(node).items() if value is not None}
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(
+            memoryview(tensors[key].contiguous().numpy()).cast("B") if tensors[key].numel() else b""
+        )
+    return digest.hexdigest()
+
+
+def run_tasks(
+    inputs: Inputs, tasks: Sequence[Task], workers: int, progress: Progress | None
+) -> tuple[dict[Task, ArmResult], list[Failure]]:
+    """Run tasks that have no result yet, at most ``workers`` at once, each on one thread.
+
+    An arm that fails for a reason that a person can act upon is given back as a failure; the others go on.
+    """
+    done: dict[Task, ArmResult] = {}
+    failures: list[Failure] = []
+    waiting = []
+    for task in tasks:
+        found = read_result(inputs.stem(task))
+        if found is None:
+            waiting.append(task)
+        else:
+            done[task] = found
+
+    def finished(task: Task, result: ArmResult | MmfedError) -> None:
+        if isinstance(result, MmfedError):
+            failures.append(Failure(task, result))
+        else:
+            done[task] = result
+        if progress is not None:
+            progress(len(done) + len(failures), len(tasks), task.label)
+
+    if progress is not None:
+        progress(len(done), len(tasks), "resumed" if done else "")
+    if workers <= 1 or len(waiting) <= 1:
+        for task in waiting:
+            finished(task, _run(inputs, task))
+    elif waiting:
+        _run_in_pool(inputs, waiting, workers, finished)
+    return {task: done[task] for task in tasks if task in done}, failures
+
+
+def _run_in_pool(
+    inputs: Inputs,
+    tasks: Sequence[Task],
+    workers: int,
+    finished: Callable[[Task, ArmResult | MmfedError], None],
+) -> None:
+    # Bytes, not tensors: tensors would travel through shared memory, which containers keep small.
+    content = pickle.dumps(inputs, protocol=pickle.HIGHEST_PROTOCOL)
+    pool = ProcessPoolExecutor(
+        min(workers, len(tasks)), multiprocessing.get_context("spawn"), _begin, (content,)
+    )
+    with _one_thread_each(), pool:
+        futures: dict[Future[MmfedError | None], Task] = {
+            pool.submit(_run_here, task): task for task in tasks
+        }
+        try:
+            for future in as_completed(futures):
+                task = futures[future]
+                error = future.result()
+                result = read_result(inputs.stem(task)) if error is None else None
+                finished(task, error if error is not None else _present(result))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class _one_thread_each:  # noqa: N801 - a context manager
+    """Let processes that start meanwhile use one thread, so that they do not fight for the cores."""
+
+    NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+    def __enter__(self) -> None:
+        self.before = {name: os.environ.get(name) for name in self.NAMES}
+        os.environ.update(dict.fromkeys(self.NAMES, "1"))
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self.before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+_INPUTS: list[Inputs] = []
+"""In a worker process: its inputs, received once when it starts."""
+
+
+def _begin(content: bytes) -> None:
+    torch.set_num_threads(1)
+    _INPUTS[:] = [pickle.loads(content)]
+
+
+def _run_here(task: Task) -> MmfedError | None:
+    """Run a task in a worker process; its result stays in the cache."""
+    result = _run(_INPUTS[0], task)
+    return result if isinstance(result, MmfedError) else None
+
+
+def _run(inputs: Inputs, task: Task) -> ArmResult | MmfedError:
+    stem = inputs.stem(task)
+    work = stem.with_name(stem.name + ".run")
+    start = time.perf_counter()
+    try:
+        sites = sites_of(task.fold.study, inputs.cohort, inputs.topology)
+        result = run_arm(task.arm, task.fold.name, task.fold.study, sites, inputs.topology, work)
+    except MmfedError as error:
+        return error
+    result.facts["wall_seconds"] = time.perf_counter() - start
+    write_result(stem, result)
+    shutil.rmtree(work, ignore_errors=True)
+    return result
+
+
+def write_result(stem: Path, result: ArmResult) -> None:
+    """Keep a result: the rows last, because their file says that the rest is there."""
+    if result.weights:
+        tensors = {WEIGHTS + name: value.contiguous() for name, value in result.weights.items()}
+        if result.scaling is not None:
+            tensors |= {
+                SCALING + name: value.contiguous() for name, value in result.scaling.to_arrays().items()
+            }
+        write_durably(stem.with_name(stem.name + ".safetensors"), save(tensors))
+    about = without_nan({"rounds": result.rounds, "sites": result.sites, "facts": result.facts})
+    write_durably(stem.with_name(stem.name + ".json"), json.dumps(about).encode())
+    write_predictions(result.rows, stem.with_name(stem.name + ".parquet"))
+
+
+def read_result(stem: Path) -> ArmResult | None:
+    """Read a result that was kept; None where there is none."""
+    table, about = stem.with_name(stem.name + ".parquet"), stem.with_name(stem.name + ".json")
+    if not table.is_file() or not about.is_file():
+        return None
+    content: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
+    result = ArmResult(pd.read_parquet(table), content["rounds"], content["sites"], content["facts"])
+    model = stem.with_name(stem.name + ".safetensors")
+    if model.is_file():
+        tensors = load_file(model)
+        result.weights = {k.removeprefix(WEIGHTS): v for k, v in tensors.items() if k.startswith(WEIGHTS)}
+        arrays = {k.removeprefix(SCALING): v for k, v in tensors.items() if k.startswith(SCALING)}
+        result.scaling = Scaling.from_arrays(arrays) if arrays else None
+    return result
+
+
+def _present(result: ArmResult | None) -> ArmResult:
+    if result is None:
+        raise RuntimeError("a worker finished a task and left no result")
+    return result
