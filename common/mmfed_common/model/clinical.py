@@ -58,8 +58,8 @@ class ClinicalBlock(nn.Module):
         for task, table in self.baseline.items():
             start = math.log(INITIAL_HAZARD / (1 - INITIAL_HAZARD)) if task == "survival" else 0.0
             nn.init.constant_(table.get_parameter("weight"), start)
-        paths = {task: zero_linear(features, size) for task, size in sizes.items()}
-        self.linear = nn.ModuleDict(paths if linear and features else {})
+        paths = sizes if linear and features else {}
+        self.linear = nn.ModuleDict({task: zero_linear(features, size) for task, size in paths.items()})
         self.log_variance: nn.Embedding | None = None
         if len(sizes) > 1:
             self.log_variance = nn.Embedding(1, len(sizes))

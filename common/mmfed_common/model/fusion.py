@@ -19,7 +19,7 @@ class DenseAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(hidden, hidden)
-        self.key = nn.Linear(hidden, hidden)
+        self.key = nn.Linear(hidden, hidden, bias=False)
         self.value = nn.Linear(hidden, hidden)
         self.output = nn.Linear(hidden, hidden)
 

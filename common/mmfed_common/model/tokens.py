@@ -24,7 +24,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.score = nn.Linear(hidden, 1)
+        self.score = nn.Linear(hidden, 1, bias=False)
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
         """``(patients, nodes, hidden)``, ``(patients, nodes)`` bool → ``(patients, hidden)``; 0 for none."""

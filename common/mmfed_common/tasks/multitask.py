@@ -51,7 +51,7 @@ def patient_losses(model: MultimodalNetwork, predictions: Predictions, outcomes:
     Parameters
     ----------
     model
-        The network that made the predictions (or a wrapper around it); gives the survival bins.
+        The network itself, also where a wrapper such as Opacus's made the predictions; gives the bins.
     predictions
         Its output, with the log-variances of its task weights.
     outcomes

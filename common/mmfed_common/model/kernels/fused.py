@@ -117,10 +117,10 @@ class _Score(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_weights = torch.zeros_like(weights)
             arrays = (_array(values), *shared, _array(grad_weights))
-            if weights.shape[0] > 1:
-                split(partial(loops.score_backward_own_weights, *arrays), values.shape[0])
-            else:
+            if weights.shape[0] == 1:
                 split(partial(loops.score_backward_shared_weights, *arrays), edges.targets)
+            else:
+                split(partial(loops.score_backward_own_weights, *arrays), values.shape[0])
         return grad_values, grad_weights, None
 
 
