@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 from lifelines.utils import concordance_index
+from tests.simulations.report import example
+
 from mmfed_simulations.evaluation.results import assemble_results, without_nan
 from mmfed_simulations.evaluation.scores import Scoring
 
-
-def _example() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "report" / "example.py"
-    spec = importlib.util.spec_from_file_location("report_example", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-EXAMPLE = _example()
-FRAME = EXAMPLE.example_predictions(n=160)
-SCORING = Scoring(EXAMPLE.STUDY, FRAME, EXAMPLE.training_parts(FRAME))
+FRAME = example.example_predictions(n=160)
+SCORING = Scoring(example.STUDY, FRAME, example.training_parts(FRAME))
 
 
 def test_c_index_is_the_mean_of_the_folds() -> None:
@@ -48,7 +34,7 @@ def test_c_index_is_the_mean_of_the_folds() -> None:
 def test_risk_scores_of_different_folds_are_never_compared() -> None:
     shifted = FRAME.copy()
     shifted["risk_score"] += 1000.0 * shifted["fold"].astype(int)
-    again = Scoring(EXAMPLE.STUDY, shifted, EXAMPLE.training_parts(FRAME))
+    again = Scoring(example.STUDY, shifted, example.training_parts(FRAME))
     assert (
         again.estimates("federated")["survival"]["c_index"]
         == SCORING.estimates("federated")["survival"]["c_index"]
@@ -57,7 +43,7 @@ def test_risk_scores_of_different_folds_are_never_compared() -> None:
 
 def test_order_of_rows_does_not_matter() -> None:
     mixed = FRAME.sample(frac=1.0, random_state=3)
-    again = Scoring(EXAMPLE.STUDY, mixed, EXAMPLE.training_parts(FRAME))
+    again = Scoring(example.STUDY, mixed, example.training_parts(FRAME))
     assert again.estimates("local") == SCORING.estimates("local")
 
 
@@ -95,7 +81,7 @@ def test_c_index_within_site_uses_pairs_of_one_site_only() -> None:
     """Every site on its own scale: pooled concordance suffers, within-site concordance does not."""
     offset = {name: 50.0 * k for k, name in enumerate(sorted(FRAME["site"].unique()))}
     shifted = FRAME.assign(risk_score=FRAME["risk_score"] + FRAME["site"].map(offset))
-    again = Scoring(EXAMPLE.STUDY, shifted, EXAMPLE.training_parts(FRAME))
+    again = Scoring(example.STUDY, shifted, example.training_parts(FRAME))
     before, after = SCORING.estimates("local")["survival"], again.estimates("local")["survival"]
     assert after["c_index_within_site"] == before["c_index_within_site"]
     assert after["c_index"].estimate < before["c_index"].estimate - 0.02
@@ -111,7 +97,7 @@ def test_c_index_within_site_uses_pairs_of_one_site_only() -> None:
 
 
 def test_results_hold_what_the_design_names() -> None:
-    results = EXAMPLE.example_results(FRAME)
+    results = example.example_results(FRAME)
     assert set(results["study"]) >= {"name", "hash", "seed"}
     assert set(results["arms"]["federated"]["survival"]["c_index"]) == {
         "estimate",
@@ -127,7 +113,7 @@ def test_results_hold_what_the_design_names() -> None:
 
 
 def test_small_sites_are_not_scored() -> None:
-    table = EXAMPLE.example_results(FRAME)["site_c_index"]["federated"]
+    table = example.example_results(FRAME)["site_c_index"]["federated"]
     counts = FRAME[FRAME["arm"] == "federated"]["site"].value_counts()
     assert counts["hill"] < 10
     assert table["hill"]["too_few"] is True
@@ -136,14 +122,14 @@ def test_small_sites_are_not_scored() -> None:
 
 
 def test_same_input_same_results() -> None:
-    assert EXAMPLE.example_results(FRAME) == EXAMPLE.example_results(FRAME.copy())
+    assert example.example_results(FRAME) == example.example_results(FRAME.copy())
 
 
 def test_a_run_without_held_out_patients_has_empty_results() -> None:
     empty = FRAME.iloc[:0]
     results = assemble_results(
-        EXAMPLE.STUDY,
-        Scoring(EXAMPLE.STUDY, empty, {}),
+        example.STUDY,
+        Scoring(example.STUDY, empty, {}),
         kind="run",
         held_out="Nobody was held out.",
         sites=[],

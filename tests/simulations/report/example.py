@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from mmfed_common.metrics import Censoring
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.predictions import scored_times, survival_column

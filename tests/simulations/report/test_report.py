@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
+from tests.simulations.report import example
+
 from mmfed_simulations.report import write_report
 from mmfed_simulations.report.page import format_bytes, format_seconds
 
-
-def _example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("report_example", Path(__file__).with_name("example.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["report_example"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-EXAMPLE = _example()
-FRAME = EXAMPLE.example_predictions(n=150)
-RESULTS = EXAMPLE.example_results(FRAME)
+FRAME = example.example_predictions(n=150)
+RESULTS = example.example_results(FRAME)
 
 
 class _Page(HTMLParser):
