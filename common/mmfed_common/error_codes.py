@@ -175,6 +175,10 @@ CODES: dict[str, Code] = {
         "A comparison cannot be made.",
         "Check the cohort against the named arm, or leave the arm out with --arms.",
     ),
+    "MMF-512": Code(
+        "The settings of a synthetic consortium contradict each other.",
+        "Change the named option; `mmfed-simulate cohort --help` lists them with their defaults.",
+    ),
     "MMF-521": Code("A run was interrupted.", "Add --resume to continue it; the last whole round is safe."),
     "MMF-522": Code(
         "The cohort has changed since the run began.",
