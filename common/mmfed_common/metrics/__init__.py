@@ -19,7 +19,6 @@ from mmfed_common.metrics.survival import (
     evaluation_times,
     harrell_c,
     integrated_brier,
-    kaplan_meier_curve,
     uno_c,
 )
 
@@ -35,7 +34,6 @@ __all__ = [
     "evaluation_times",
     "harrell_c",
     "integrated_brier",
-    "kaplan_meier_curve",
     "measure_labels",
     "measure_response",
     "paired_difference",

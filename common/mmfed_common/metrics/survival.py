@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ LEAST_AT_RISK = 10
 
 @dataclass(frozen=True)
 class Censoring:
-    """The censoring distribution, estimated on the training part.
+    """Follow-up of the training part: its censoring distribution, and its survival.
 
     Attributes
     ----------
@@ -50,10 +51,22 @@ class Censoring:
             return np.ones(len(at_days))
         if not self.event.any():  # torchsurv refuses to estimate anything without a death
             return np.zeros(len(at_days))
+        free = self._censoring_curve.predict(_tensor(at_days)).double().numpy()
+        return np.where(free > 0, 1.0 / np.where(free > 0, free, 1.0), 0.0)
+
+    @cached_property
+    def _censoring_curve(self) -> KaplanMeierEstimator:
         estimator = KaplanMeierEstimator()
         estimator(torch.from_numpy(self.event), _tensor(self.time_days), censoring_dist=True)
-        free = estimator.predict(_tensor(at_days)).double().numpy()
-        return np.where(free > 0, 1.0 / np.where(free > 0, free, 1.0), 0.0)
+        return estimator
+
+    @cached_property
+    def _survival_curve(self) -> KaplanMeierFitter:
+        return KaplanMeierFitter().fit(self.time_days, self.event)
+
+    def survival(self, at_days: Floats) -> Floats:
+        """Kaplan–Meier survival of the training part at given times, by lifelines."""
+        return np.asarray(self._survival_curve.survival_function_at_times(at_days), dtype=np.float64)
 
     def still_followed(self, at_days: Floats) -> npt.NDArray[np.int64]:
         """How many training patients were followed beyond each time."""
@@ -214,7 +227,7 @@ def integrated_brier(
         return undefined(n, events), undefined(n, events)
     times = times_days[keep]
     _, own = brier_scores(survival[:, keep], times, time_days, event, censoring)
-    flat = np.broadcast_to(kaplan_meier_curve(censoring.time_days, censoring.event, times), (n, len(times)))
+    flat = np.broadcast_to(censoring.survival(times), (n, len(times)))
     _, reference = brier_scores(flat.copy(), times, time_days, event, censoring)
     length = times[-1] - times[0]
     own_part = np.trapezoid(own, times, axis=1) / length
@@ -222,9 +235,3 @@ def integrated_brier(
     absolute = Measured(float(own_part.mean()), _Integral(own_part), n, events)
     ratio = 1.0 - own_part.mean() / reference_part.mean() if reference_part.mean() > 0 else math.nan
     return absolute, Measured(float(ratio), _Integral(own_part, reference_part), n, events)
-
-
-def kaplan_meier_curve(time_days: Floats, event: Bools, at_days: Floats) -> Floats:
-    """Kaplan–Meier survival of some patients at given times, by lifelines."""
-    fitter = KaplanMeierFitter().fit(time_days, event)
-    return np.asarray(fitter.survival_function_at_times(at_days), dtype=np.float64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lifelines import KaplanMeierFitter
+
 from mmfed_common.metrics import calibration_table, risk_thirds
 
 

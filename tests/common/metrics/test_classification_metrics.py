@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mmfed_common.metrics import bootstrap_counts, measure_labels, measure_response
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+
+from mmfed_common.metrics import bootstrap_counts, measure_labels, measure_response
 
 
 def _draw(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from mmfed_common.metrics import Measured, bootstrap_counts, combine, harrell_c, paired_difference
 from mmfed_common.metrics.estimate import undefined
 from mmfed_common.metrics.resampled import MeanRatio

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from lifelines import CoxPHFitter, KaplanMeierFitter
 from lifelines.datasets import load_rossi
 from lifelines.utils import concordance_index
+from torchsurv.metrics.brier_score import BrierScore
+
 from mmfed_common.metrics import (
     Censoring,
     auc_at,
@@ -19,12 +21,10 @@ from mmfed_common.metrics import (
     evaluation_times,
     harrell_c,
     integrated_brier,
-    kaplan_meier_curve,
     uno_c,
 )
 from mmfed_common.metrics.estimate import Floats, bootstrap_counts
 from mmfed_common.metrics.resampled import Bools
-from torchsurv.metrics.brier_score import BrierScore
 
 
 def _cohort(n: int, seed: int, *, ties: bool = True) -> tuple[Floats, Floats, Bools]:
@@ -178,7 +178,7 @@ def test_predicting_the_training_curve_is_no_better_than_itself() -> None:
     _, time, event = _cohort(60, 8)
     training = Censoring(*_cohort(200, 9)[1:])
     times = np.array([100.0, 300.0, 600.0])
-    flat = np.tile(kaplan_meier_curve(training.time_days, training.event, times), (60, 1))
+    flat = np.tile(training.survival(times), (60, 1))
     assert integrated_brier(flat, times, time, event, training)[1].value == pytest.approx(0.0, abs=1e-12)
 
 
@@ -195,11 +195,11 @@ def test_brier_stops_where_too_few_training_patients_were_followed() -> None:
     assert not alone.defined
 
 
-def test_kaplan_meier_curve_is_lifelines() -> None:
+def test_survival_of_the_training_part_is_kaplan_meier() -> None:
     _, time, event = _cohort(50, 2)
     fitter = KaplanMeierFitter().fit(time, event)
     at = np.array([0.0, 200.0, 777.0])
-    np.testing.assert_allclose(kaplan_meier_curve(time, event, at), [fitter.predict(t) for t in at])
+    np.testing.assert_allclose(Censoring(time, event).survival(at), [fitter.predict(t) for t in at])
 
 
 def test_evaluation_times_end_at_the_last_horizon() -> None:
