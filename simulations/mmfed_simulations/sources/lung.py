@@ -36,7 +36,8 @@ def lung_table() -> pd.DataFrame:
     number = raw["inst"].astype("Int64").astype("string").str.zfill(2)
     table["institution"] = ("institution-" + number).fillna(UNKNOWN_INSTITUTION).astype(object)
     table.insert(0, "patient_id", [f"NCCTG-{i + 1:03d}" for i in range(len(table))])
-    return table.drop(columns="inst")
+    without: pd.DataFrame = table.drop(columns="inst")
+    return without
 
 
 def write_lung(out: Path) -> dict[str, Any]:

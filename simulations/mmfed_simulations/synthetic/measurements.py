@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def measure(settings: SyntheticSettings, truth: PlantedTruth, site_of: Integers)
     older = draw.normal(0, 3, size=settings.sites)[site_of]
     later = draw.normal(0, 0.25, size=settings.sites)[site_of]
     severity = draw.normal(size=n) + later
-    clinical = {
+    clinical: dict[str, Any] = {
         "age_years": np.clip(np.round(draw.normal(63, 10, size=n) + older), 22, 92),
         "male": (draw.random(n) < 0.55).astype(np.int64),
         "stage": np.digitize(severity, [-0.6, 0.3, 1.1]),
@@ -102,7 +103,8 @@ def _modules(settings: SyntheticSettings, modality: str, n: int, size: int) -> F
     of_feature = np.arange(size) // MODULE[modality]
     factors = draw.normal(size=(n, int(of_feature[-1]) + 1))
     own: Floats = draw.normal(size=(n, size))
-    return MODULE_LOADING * factors[:, of_feature] + np.sqrt(1 - MODULE_LOADING**2) * own
+    moving: Floats = MODULE_LOADING * factors[:, of_feature] + np.sqrt(1 - MODULE_LOADING**2) * own
+    return moving
 
 
 def _genes(

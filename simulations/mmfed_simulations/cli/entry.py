@@ -1,0 +1,78 @@
+"""The program: runs a command, and turns whatever ends it into a message and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+
+from mmfed_common.errors import MmfedError
+from mmfed_simulations.cli.app import app
+
+INTERRUPTED = 130
+DEFECT = 70
+DEBUG = "--debug"
+
+
+def main() -> None:
+    """Entry point of ``mmfed-simulate``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    The exit code: 0 on success, the family of the error's code (2 for ``MMF-2xx`` …), 64 for wrong usage,
+    70 for a defect, 130 when interrupted.
+    """
+    debug = DEBUG in arguments
+    rest = [argument for argument in arguments if argument != DEBUG]
+    try:
+        code = app(args=rest, prog_name="mmfed-simulate", standalone_mode=False)
+    except MmfedError as error:
+        if debug:
+            traceback.print_exc()
+        _tell_error(error, as_json="--json" in rest)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 64
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a defect becomes a report
+        _tell_defect(error, debug=debug)
+        return DEFECT
+    if code == INTERRUPTED:
+        print(
+            "Interrupted. The last whole round is safe: the same command with --resume goes on.",
+            file=sys.stderr,
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _tell_error(error: MmfedError, *, as_json: bool) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]{error.code}[/] ", end="")
+    where = f" ({error.where})" if error.where else ""
+    console.print(f"{error.what}{where}", markup=False)
+    console.print(f"  next: {error.next_step}", markup=False)
+    if as_json:
+        content = {"code": error.code, "what": error.what, "where": error.where, "next_step": error.next_step}
+        print(json.dumps({"error": content}))
+
+
+def _tell_defect(error: Exception, *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(f"mmfed met something it did not expect: {type(error).__name__}: {error}", file=sys.stderr)
+    print(
+        "  next: this is a defect. Run the same command with --debug and report what it prints, "
+        "with the study file and without patient data.",
+        file=sys.stderr,
+    )
