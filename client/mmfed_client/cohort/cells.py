@@ -36,7 +36,13 @@ def _one_text(cell: object) -> str | None:
             return None
         return str(int(cell)) if cell.is_integer() else repr(cell)
     text = str(cell).strip()
-    return None if text.casefold() in MISSING_WORDS else text
+    return None if text.casefold() in MISSING_WORDS else _without_zeros(text)
+
+
+def _without_zeros(text: str) -> str:
+    """Write ``1.0`` as ``1``; leading zeros and all other text stay."""
+    head, _, tail = text.partition(".")
+    return head if tail and not tail.strip("0") and head.lstrip("+-").isdigit() else text
 
 
 def normal(value: object) -> str:
@@ -46,10 +52,7 @@ def normal(value: object) -> str:
     """
     if isinstance(value, bool):
         return str(int(value))
-    text = str(value).strip().casefold()
-    head, dot, tail = text.partition(".")
-    whole = dot == "." and tail != "" and set(tail) == {"0"} and head.lstrip("+-").isdigit()
-    return head if whole else text
+    return _without_zeros(str(value).strip().casefold())
 
 
 def without(texts: pd.Series, missing: Iterable[str]) -> pd.Series:

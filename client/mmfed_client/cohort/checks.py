@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
-from mmfed_common.errors import Fault
 from pandera.errors import SchemaErrors
 
 from mmfed_client.cohort.cells import UNKNOWN, numbers, without
 from mmfed_client.cohort.tables import Table
+from mmfed_common.errors import Fault
 
 SEPARATOR = "\x1f"
 Booleans = npt.NDArray[np.bool_]

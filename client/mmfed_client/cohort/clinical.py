@@ -10,9 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 import torch
-from mmfed_common.contract import Column, Contract
-from mmfed_common.errors import Fault
-from mmfed_common.patients import NodeTensors
 
 from mmfed_client.cohort.cells import binary_codes, codes, numbers, without
 from mmfed_client.cohort.checks import check, number_checks, validate, vocabulary_check
@@ -20,6 +17,9 @@ from mmfed_client.cohort.description import CohortDescription
 from mmfed_client.cohort.reading import Reading
 from mmfed_client.cohort.roster import aligned, by_table
 from mmfed_client.cohort.tables import Table
+from mmfed_common.contract import Column, Contract
+from mmfed_common.errors import Fault
+from mmfed_common.patients import NodeTensors
 
 
 def read_clinical(reading: Reading) -> tuple[NodeTensors, list[Fault]]:

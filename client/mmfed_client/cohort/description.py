@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from pydantic import Field, ValidationError, field_validator, model_validator
+
 from mmfed_common.contract import Section
 from mmfed_common.errors import DataError
-from pydantic import Field, ValidationError, field_validator, model_validator
 
 Columns = tuple[str, ...] | dict[str, str]
 Cell = bool | int | float | str

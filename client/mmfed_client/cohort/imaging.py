@@ -5,10 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from mmfed_common.errors import Fault
-from mmfed_common.graph.neighbours import knn_neighbours
-from mmfed_common.patients import NodeTensors
-from mmfed_common.randomness import numpy_generator
 
 from mmfed_client.cohort.cells import numbers
 from mmfed_client.cohort.checks import filled_check, number_checks, validate
@@ -18,6 +14,10 @@ from mmfed_client.cohort.panels import match_names
 from mmfed_client.cohort.reading import Reading
 from mmfed_client.cohort.roster import NOBODY
 from mmfed_client.cohort.tables import Table
+from mmfed_common.errors import Fault
+from mmfed_common.graph.neighbours import knn_neighbours
+from mmfed_common.patients import NodeTensors
+from mmfed_common.randomness import numpy_generator
 
 Index = npt.NDArray[np.int64]
 

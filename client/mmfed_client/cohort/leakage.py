@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from mmfed_common.errors import Fault
-from mmfed_common.patients import PatientTensors
-from mmfed_common.topology import Topology
 
 from mmfed_client.cohort.description import CohortDescription
 from mmfed_client.cohort.outcomes import OutcomeArrays, outcome_columns
+from mmfed_common.errors import Fault
+from mmfed_common.patients import PatientTensors
+from mmfed_common.topology import Topology
 
 Float = npt.NDArray[np.float64]
 

@@ -7,11 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from mmfed_common.contract import Contract
-from mmfed_common.errors import CohortError, DataError, Fault
-from mmfed_common.knowledge.symbols import SymbolTable
-from mmfed_common.patients import NodeTensors, PatientTensors
-from mmfed_common.topology import Topology
 
 from mmfed_client.cohort.clinical import read_clinical
 from mmfed_client.cohort.description import CohortDescription
@@ -22,6 +17,11 @@ from mmfed_client.cohort.outcomes import read_outcomes
 from mmfed_client.cohort.reading import Reading
 from mmfed_client.cohort.roster import read_roster
 from mmfed_client.cohort.tables import Table, open_table
+from mmfed_common.contract import Contract
+from mmfed_common.errors import CohortError, DataError, Fault
+from mmfed_common.knowledge.symbols import SymbolTable
+from mmfed_common.patients import NodeTensors, PatientTensors
+from mmfed_common.topology import Topology
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 import torch
-from mmfed_common.contract import Layer, Panel
-from mmfed_common.errors import Fault
-from mmfed_common.knowledge.symbols import SymbolTable
-from mmfed_common.patients import NodeTensors
 from pandera.errors import SchemaErrors
 
 from mmfed_client.cohort.checks import span
@@ -22,6 +18,10 @@ from mmfed_client.cohort.panels import PanelMatch, coverage_fault, match_genes, 
 from mmfed_client.cohort.reading import Reading
 from mmfed_client.cohort.roster import NOBODY
 from mmfed_client.cohort.tables import Block, Table
+from mmfed_common.contract import Layer, Panel
+from mmfed_common.errors import Fault
+from mmfed_common.knowledge.symbols import SymbolTable
+from mmfed_common.patients import NodeTensors
 
 Float = npt.NDArray[np.float32]
 Index = npt.NDArray[np.int64]

@@ -10,9 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 import pandera.pandas as pa
 import torch
-from mmfed_common.contract import Contract, Response, Survival, Toxicity
-from mmfed_common.errors import Fault
-from mmfed_common.patients import Outcomes
 
 from mmfed_client.cohort.cells import MISSING, UNKNOWN, binary_codes, codes, normal, numbers
 from mmfed_client.cohort.checks import number_checks, validate, vocabulary_check
@@ -26,6 +23,9 @@ from mmfed_client.cohort.description import (
 from mmfed_client.cohort.plausibility import DAYS, suspect_event_coding, suspect_unit
 from mmfed_client.cohort.roster import Roster, aligned, check_identifiers, stray_patients
 from mmfed_client.cohort.tables import Table
+from mmfed_common.contract import Contract, Response, Survival, Toxicity
+from mmfed_common.errors import Fault
+from mmfed_common.patients import Outcomes
 
 
 @dataclass

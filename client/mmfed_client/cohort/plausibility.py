@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
 from mmfed_common.contract import Survival
 
 Values = npt.NDArray[np.float64]

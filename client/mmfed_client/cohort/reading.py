@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from mmfed_common.contract import Contract
-from mmfed_common.errors import Fault
-from mmfed_common.topology import Topology
 
 from mmfed_client.cohort.description import CohortDescription
 from mmfed_client.cohort.roster import Roster, check_identifiers, stray_patients
 from mmfed_client.cohort.tables import Table
+from mmfed_common.contract import Contract
+from mmfed_common.errors import Fault
+from mmfed_common.topology import Topology
 
 
 @dataclass(frozen=True)

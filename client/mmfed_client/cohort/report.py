@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmfed_common.errors import Fault
 from rich.table import Table
+
+from mmfed_common.errors import Fault
 
 
 def format_faults(faults: Sequence[Fault]) -> Table:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from mmfed_common.errors import Fault
 
 from mmfed_client.cohort.cells import numbers
 from mmfed_client.cohort.checks import check, filled_check, identifier_checks, validate
 from mmfed_client.cohort.description import CohortDescription
 from mmfed_client.cohort.tables import Table
+from mmfed_common.errors import Fault
 
 ONE_SITE = "site"
 NOBODY = -1

@@ -6,6 +6,7 @@ tensor they belong to.
 
 from __future__ import annotations
 
+import gzip
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -20,13 +21,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from mmfed_common.errors import DataError
 
 from mmfed_client.cohort.cells import MISSING_WORDS, cell_text, numbers
 from mmfed_client.cohort.description import TableFile
+from mmfed_common.errors import DataError
 
 COLUMNS_A_BLOCK = 512
-CSV_BLOCK_BYTES = 16 * 2**20
+CSV_BLOCK_BYTES = 4 * 2**20
+"""Least block of a csv file; pyarrow reads some thirty of them ahead."""
+
+HEADERS_A_BLOCK = 16
+"""A block has at least the length of so many header lines, so that rows of wide tables fit into it."""
+
 CSV_MISSING = sorted({form for w in MISSING_WORDS for form in (w, w.upper(), w.capitalize())} | {"NaN"})
 
 
@@ -192,10 +198,15 @@ def open_csv(path: Path, delimiter: str, convert: pacsv.ConvertOptions | None) -
     """Open a csv file (gzip by its name) for reading in blocks."""
     return pacsv.open_csv(
         path,
-        read_options=pacsv.ReadOptions(block_size=CSV_BLOCK_BYTES, use_threads=False),
+        read_options=pacsv.ReadOptions(block_size=_block_bytes(path), use_threads=False),
         parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=convert,
     )
+
+
+def _block_bytes(path: Path) -> int:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return max(CSV_BLOCK_BYTES, HEADERS_A_BLOCK * len(file.readline()))
 
 
 def open_table(name: str, table: TableFile, id_column: str) -> Table:
@@ -222,7 +233,7 @@ def open_table(name: str, table: TableFile, id_column: str) -> Table:
                 opened = FeatherTable(name, path, id_column, tuple(file.schema.names))
         else:
             raise DataError("MMF-217", f"the file name ends in {suffix or 'nothing'!r}", str(path))
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except (OSError, EOFError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError("MMF-201", f"cannot read {path}: {str(error).splitlines()[0]}", str(path)) from None
     if id_column not in opened.columns:
         raise DataError("MMF-203", f"there is no identifier column {id_column!r}", str(path))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from mmfed_client.cohort import Cohort, CohortDescription, check_cohort, load_cohort, load_description
 from mmfed_common.contract import Contract
 from mmfed_common.errors import Fault

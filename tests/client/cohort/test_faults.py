@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
+
 from mmfed_client.cohort import faults_as_json, format_faults
 from mmfed_common.error_codes import CODES
 from mmfed_common.errors import CohortError, Fault
-from rich.console import Console
 
 Spoil = Callable[[Any], None]
 
