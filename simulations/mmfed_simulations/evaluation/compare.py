@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,12 +108,11 @@ def compare(
     chosen = _choose_arms(study, arms, rule)
     cache = out / "cache"
     try:
+        if not resume and cache.is_dir():
+            shutil.rmtree(cache)
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError("MMF-508", str(error), str(out)) from None
-    if not resume:
-        for old in cache.glob("*.parquet"):
-            old.unlink()
     inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort))
     tasks = _tasks(chosen, plan)
     log = EventLog(out / EVENTS_FILE)
