@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.model_card import format_estimate, metric_name
-
 from mmfed_simulations.evaluation.arm_names import label
 from mmfed_simulations.report import plots
 
@@ -178,7 +178,7 @@ def _calibrated(results: Mapping[str, Any]) -> dict[float, dict[str, Mapping[str
 
 def _site_columns(sites: Sequence[Mapping[str, Any]]) -> list[str]:
     wanted = ("patients", "train", "test", "seconds", "bytes_up", "bytes_down", "epsilon", "status")
-    return [name for name in wanted if any(site.get(name) is not None for site in sites)]
+    return [name for name in wanted if any(site.get(name) not in (None, "") for site in sites)]
 
 
 def _pictures(
@@ -192,7 +192,7 @@ def _pictures(
             plots.arms_plot(results["arms"], task, metric, f"{name}, 95 % interval", 0.5),
             f"{TASK_NAMES[task]}: {name} of every arm",
             f"{name} of every arm with its 95 % interval; the table below gives the same figures",
-            "Dot and line: estimate and 95 % bootstrap interval over patients. Dashed: chance. Intervals of "
+            "Dot and line: estimate and 95 % bootstrap interval over patients. Dashed, where in view: chance. Intervals of "
             "two arms may overlap although their paired difference is clear; see the differences below.",
         )
     found["learning"] = (

@@ -15,9 +15,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
 from mmfed_common.metrics import risk_thirds
 from mmfed_common.metrics.calibration import THIRDS
-
 from mmfed_simulations.evaluation.arm_names import label
 from mmfed_simulations.evaluation.predictions import known_survival
 
