@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from mmfed_common.bundle import CONTENT, load_bundle, save_bundle
 from mmfed_common.errors import ModelError
 from mmfed_common.model_card import ModelFacts, format_estimate, metric_name

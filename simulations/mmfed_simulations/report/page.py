@@ -192,8 +192,8 @@ def _pictures(
             plots.arms_plot(results["arms"], task, metric, f"{name}, 95 % interval", 0.5),
             f"{TASK_NAMES[task]}: {name} of every arm",
             f"{name} of every arm with its 95 % interval; the table below gives the same figures",
-            "Dot and line: estimate and 95 % bootstrap interval over patients. Dashed, where in view: chance. Intervals of "
-            "two arms may overlap although their paired difference is clear; see the differences below.",
+            "Dot and line: estimate and 95 % bootstrap interval over patients. Dashed, where in view: "
+            "chance. Intervals of two arms may overlap although their paired difference is clear; see the differences below.",
         )
     found["learning"] = (
         plots.learning_curves(rounds),
