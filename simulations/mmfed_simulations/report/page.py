@@ -193,7 +193,8 @@ def _pictures(
             f"{TASK_NAMES[task]}: {name} of every arm",
             f"{name} of every arm with its 95 % interval; the table below gives the same figures",
             "Dot and line: estimate and 95 % bootstrap interval over patients. Dashed, where in view: "
-            "chance. Intervals of two arms may overlap although their paired difference is clear; see the differences below.",
+            "chance. Intervals of two arms may overlap although their paired difference is clear; "
+            "see the differences below.",
         )
     found["learning"] = (
         plots.learning_curves(rounds),
