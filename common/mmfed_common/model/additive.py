@@ -15,7 +15,6 @@ from mmfed_common.model.pathways import pathway_edges
 from mmfed_common.model.rows import rows
 from mmfed_common.topology import Topology
 
-
 PATHWAY_GAIN = 0.3
 """Slope of a pathway's score at 0: a patient 3 deviations out reaches 0.7 of the bound."""
 WIDE_GAIN = 3.0

@@ -14,31 +14,8 @@ from torch.nn import functional
 
 from mmfed_common.model.edges import SharedEdges
 from mmfed_common.model.kernels import Kernels
-from mmfed_common.model.kernels.plain import NEGATIVE_SLOPE
+from mmfed_common.model.kernels.plain import NEGATIVE_SLOPE, head_scores
 from mmfed_common.model.rows import rows
-
-
-def head_scores(projected: Tensor, attention: Tensor) -> Tensor:
-    """Score of each head: the product of its channels with its attention vector.
-
-    Parameters
-    ----------
-    projected
-        ``(patients, nodes, heads × channels)``.
-    attention
-        ``(patients or 1, vectors × heads, channels)``; several vectors for each head are laid end to end.
-
-    Returns
-    -------
-    Tensor
-        ``(patients, nodes, vectors × heads)``.
-    """
-    count, channels = attention.shape[1], attention.shape[2]
-    heads = projected.shape[2] // channels
-    owner = torch.arange(count, device=attention.device) % heads
-    place = functional.one_hot(owner, heads).to(attention.dtype)
-    spread = attention.unsqueeze(2) * place[:, :, None]
-    return torch.matmul(projected, spread.flatten(2).transpose(1, 2))
 
 
 def _attention_table(vectors: int, channels: int) -> nn.Embedding:
@@ -63,8 +40,7 @@ class GraphAttention(nn.Module):
     def forward(self, nodes: Tensor, edges: SharedEdges, kernels: Kernels) -> Tensor:
         """``(patients, nodes, hidden)`` → the same shape."""
         projected = self.project(nodes)
-        scores = head_scores(projected, rows(self.attention, nodes.shape[0]))
-        return kernels.attend(projected, scores[..., : self.heads], scores[..., self.heads :], edges)
+        return kernels.attend(projected, rows(self.attention, nodes.shape[0]), None, edges)
 
 
 class CrossAttention(nn.Module):
@@ -82,9 +58,9 @@ class CrossAttention(nn.Module):
 
     def forward(self, sources: Tensor, targets: Tensor, edges: SharedEdges, kernels: Kernels) -> Tensor:
         """``(patients, sources, hidden)``, ``(patients, targets, hidden)`` → the shape of the targets."""
-        projected = self.project(sources)
-        source_score = head_scores(projected, rows(self.attention, sources.shape[0]))
-        return kernels.attend(projected, source_score, self.target_score(targets), edges)
+        projected = self.project(sources.index_select(1, edges.used))
+        attention = rows(self.attention, sources.shape[0])
+        return kernels.attend(projected, attention, self.target_score(targets), edges)
 
 
 class NeighbourAttention(nn.Module):

@@ -111,6 +111,7 @@ class EdgeStore(nn.Module):
                     len(topology.nodes[source]),
                     len(topology.nodes[target]),
                     self_loops=source == target,
+                    compact=source != target,
                 )
 
     def by_name(self) -> dict[str, SharedEdges]:

@@ -65,7 +65,7 @@ TOPOLOGY = Topology(
         REGULATES: edge_list((0, 1), (1, 0), (2, 0), (3, 2), (0, 3)),
         PROTEIN_INTERACTS: edge_list((0, 1), (1, 0)),
         CODES_FOR: edge_list((0, 0), (1, 0), (4, 2)),
-        ASSOCIATED_WITH: edge_list((2, 0)),
+        ASSOCIATED_WITH: edge_list((2, 0), (4, 0)),
         CORRELATES_WITH: edge_list((0, 1), (1, 0)),
     },
     pathways=("first", "second"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 import torch
@@ -46,17 +47,41 @@ def _same(kernel: str, inputs: list[Tensor], *rest: object) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+SHAPES = [(1, 3), (2, 8), (4, 4), (8, 2)]
+
+
 @settings(max_examples=60)
-@given(graphs(), st.integers(0, 3), st.sampled_from([(1, 3), (2, 8), (4, 4)]), st.integers(0, 2**16))
-def test_attention(edges: SharedEdges, patients: int, shape: tuple[int, int], seed: int) -> None:
+@given(graphs(), st.integers(0, 3), st.sampled_from(SHAPES), st.booleans(), st.integers(0, 2**16))
+def test_attention(
+    edges: SharedEdges, patients: int, shape: tuple[int, int], shared: bool, seed: int
+) -> None:
     heads, channels = shape
     generator = torch.Generator().manual_seed(seed)
     inputs = [
         torch.randn(patients, edges.sources, heads * channels, generator=generator),
-        4 * torch.randn(patients, edges.sources, heads, generator=generator),
+        2 * torch.randn(1 if shared else patients, heads, channels, generator=generator),
         4 * torch.randn(patients, edges.targets, heads, generator=generator),
     ]
     _same("attend", inputs, edges)
+
+
+@settings(max_examples=60)
+@given(graphs(), st.integers(0, 3), st.sampled_from(SHAPES), st.booleans(), st.integers(0, 2**16))
+def test_attention_within_one_type(
+    edges: SharedEdges, patients: int, shape: tuple[int, int], shared: bool, seed: int
+) -> None:
+    heads, channels = shape
+    nodes = edges.targets
+    keep = edges.source < nodes
+    within = SharedEdges(
+        EdgeList.build(edges.source[keep], edges.target[keep]), nodes, nodes, self_loops=True
+    )
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [
+        torch.randn(patients, nodes, heads * channels, generator=generator),
+        2 * torch.randn(1 if shared else patients, 2 * heads, channels, generator=generator),
+    ]
+    _same("attend", inputs, None, within)
 
 
 @settings(max_examples=60)
@@ -79,13 +104,18 @@ def test_score(edges: SharedEdges, patients: int, shared: bool, seed: int) -> No
 
 @pytest.mark.parametrize("form", [PLAIN, FUSED], ids=["plain", "fused"])
 def test_attention_is_stable_with_large_scores(form: Kernels) -> None:
+    """Scores 500, 490 and -4000: the last target's only neighbour lies far below the largest score."""
     edges = SharedEdges(EdgeList.build(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1])), 3, 2)
-    values = torch.eye(3).unsqueeze(0)
-    source_score = torch.tensor([[[500.0], [490.0], [-4000.0]]])
-    out = form.attend(values, source_score, torch.zeros(1, 2, 1), edges)
-    near = 1 / (1 + torch.exp(torch.tensor(-10.0)))
-    torch.testing.assert_close(out[0, 0, :2], torch.stack([near, 1 - near]))
-    torch.testing.assert_close(out[0, 1], torch.tensor([0.0, 0.0, 1.0]))
+    values = torch.tensor([[[500.0, 1.0], [490.0, 2.0], [-4000.0, 3.0]]], requires_grad=True)
+    attention = torch.tensor([[[1.0, 0.0]]])
+    out = form.attend(values, attention, torch.zeros(1, 2, 1), edges)
+    near = 1 / (1 + math.exp(-10.0))
+    assert out[0, :, 1].tolist() == pytest.approx([near + 2 * (1 - near), 3.0])
+    out[0, :, 1].sum().backward()
+    assert values.grad is not None
+    slope = near * (1 - near)
+    expected = torch.tensor([[[-slope, near], [slope, 1 - near], [0.0, 1.0]]])
+    torch.testing.assert_close(values.grad, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_pool_by_hand() -> None:
@@ -100,7 +130,7 @@ def test_same_bits_for_any_number_of_threads() -> None:
     generator = torch.Generator().manual_seed(0)
     pairs = torch.randint(0, 50, (2, 400), generator=generator)
     edges = SharedEdges(EdgeList.build(pairs[0], pairs[1]), 50, 50)
-    shapes = [(9, 50, 32), (9, 50, 4), (9, 50, 4)]
+    shapes = [(9, 50, 32), (1, 4, 8), (9, 50, 4)]
     inputs = [torch.randn(shape, generator=generator) for shape in shapes]
     before = torch.get_num_threads()
     found = []

@@ -23,7 +23,7 @@ class Kernels:
     """One form of the three sparse operations; see :mod:`mmfed_common.model.kernels.plain` for each."""
 
     name: str
-    attend: Callable[[Tensor, Tensor, Tensor, SharedEdges], Tensor]
+    attend: Callable[[Tensor, Tensor, Tensor | None, SharedEdges], Tensor]
     pool: Callable[[Tensor, Tensor, SharedEdges], Tensor]
     score: Callable[[Tensor, Tensor, SharedEdges], Tensor]
 

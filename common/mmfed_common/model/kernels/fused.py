@@ -5,22 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmfed_common.model.edges import SharedEdges
-from mmfed_common.model.kernels import loops
+from mmfed_common.model.kernels import attention_loops
+from mmfed_common.model.kernels import pooling_loops as loops
 from mmfed_common.model.kernels.threads import split
 
 Array = npt.NDArray[Any]
 
 
-def attend(values: Tensor, source_score: Tensor, target_score: Tensor, edges: SharedEdges) -> Tensor:
+def attend(values: Tensor, attention: Tensor, target_score: Tensor | None, edges: SharedEdges) -> Tensor:
     """Graph attention; see :func:`mmfed_common.model.kernels.plain.attend`."""
-    result: Tensor = _Attend.apply(values, source_score, target_score, edges)  # type: ignore[no-untyped-call]
+    if target_score is None:
+        target_score = values.new_empty(values.shape[0], 0, values.shape[2] // attention.shape[2])
+    result: Tensor = _Attend.apply(values, attention, target_score, edges)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -39,35 +41,38 @@ def score(values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
 class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, source_score: Tensor, target_score: Tensor, edges: SharedEdges
+        ctx: Any, values: Tensor, attention: Tensor, target_score: Tensor, edges: SharedEdges
     ) -> Tensor:
-        values, source_score, target_score = (t.contiguous() for t in (values, source_score, target_score))
+        values, attention, target_score = (t.contiguous() for t in (values, attention, target_score))
         patients, _, hidden = values.shape
-        heads = source_score.shape[2]
-        out = values.new_zeros(patients, edges.targets, hidden)
-        log_total = values.new_zeros(patients, edges.targets, heads)
-        loop = loops.attention_forward(heads, hidden // heads)
-        arrays = (values, source_score, target_score, edges.pointer, edges.source_compact, out, log_total)
+        channels = attention.shape[2]
+        out = values.new_empty(patients, edges.targets, hidden)
+        log_total = values.new_empty(patients, edges.targets, hidden // channels)
+        loop = attention_loops.attention_forward(hidden // channels, channels)
+        arrays = (values, attention, target_score, edges.pointer, edges.source_int32, out, log_total)
         split(partial(loop, *map(_array, arrays)), patients)
         ctx.edges = edges
-        ctx.save_for_backward(values, source_score, target_score, out, log_total)
+        ctx.save_for_backward(values, attention, target_score, out, log_total)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        values, source_score, target_score, out, log_total = ctx.saved_tensors
+        values, attention, target_score, out, log_total = ctx.saved_tensors
         patients, _, hidden = values.shape
-        heads = source_score.shape[2]
-        grads = torch.zeros_like(values), torch.zeros_like(source_score), torch.zeros_like(target_score)
-        loop = loops.attention_backward(heads, hidden // heads)
+        channels = attention.shape[2]
+        grad_values, grad_target = torch.empty_like(values), torch.empty_like(target_score)
+        grad_attention = attention.new_empty(patients, *attention.shape[1:])
+        loop = attention_loops.attention_backward(hidden // channels, channels)
         edges: SharedEdges = ctx.edges
         arrays = (
-            *(values, source_score, target_score, edges.pointer, edges.source_compact),
-            *(out, log_total, grad.contiguous(), *grads),
+            *(values, attention, target_score, edges.pointer, edges.source_int32),
+            *(out, log_total, grad.contiguous(), grad_values, grad_attention, grad_target),
         )
         split(partial(loop, *map(_array, arrays)), patients)
-        return (*grads, None)
+        if attention.shape[0] == 1:
+            grad_attention = grad_attention.sum(dim=0, keepdim=True)
+        return grad_values, grad_attention, grad_target, None
 
 
 class _Pool(torch.autograd.Function):
@@ -75,7 +80,7 @@ class _Pool(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, standing: Tensor, edges: SharedEdges) -> Tensor:
         values, standing = values.contiguous(), standing.contiguous()
         out = values.new_zeros(values.shape[0], edges.targets, values.shape[2])
-        arrays = (values, standing, edges.pointer, edges.source_compact, out)
+        arrays = (values, standing, edges.pointer, edges.source_int32, out)
         split(partial(loops.pool_forward, *map(_array, arrays)), values.shape[0])
         ctx.edges, ctx.sources = edges, values.shape[1]
         ctx.save_for_backward(standing)
@@ -87,7 +92,7 @@ class _Pool(torch.autograd.Function):
         (standing,) = ctx.saved_tensors
         edges: SharedEdges = ctx.edges
         grad_values = grad.new_zeros(grad.shape[0], ctx.sources, grad.shape[2])
-        arrays = (standing, edges.pointer, edges.source_compact, grad.contiguous(), grad_values)
+        arrays = (standing, edges.pointer, edges.source_int32, grad.contiguous(), grad_values)
         split(partial(loops.pool_backward, *map(_array, arrays)), grad.shape[0])
         return grad_values, None, None
 
@@ -97,7 +102,7 @@ class _Score(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
         values, weights = values.contiguous(), weights.contiguous()
         out = values.new_zeros(values.shape[0], edges.targets)
-        arrays = (values, weights, edges.pointer, edges.source_compact, out)
+        arrays = (values, weights, edges.pointer, edges.source_int32, out)
         split(partial(loops.score_forward, *map(_array, arrays)), values.shape[0])
         ctx.edges = edges
         ctx.save_for_backward(values, weights)
@@ -108,7 +113,7 @@ class _Score(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         values, weights = ctx.saved_tensors
         edges: SharedEdges = ctx.edges
-        shared = tuple(map(_array, (edges.pointer, edges.source_compact, grad.contiguous())))
+        shared = tuple(map(_array, (edges.pointer, edges.source_int32, grad.contiguous())))
         grad_values = grad_weights = None
         if ctx.needs_input_grad[0]:
             grad_values = torch.zeros_like(values)
@@ -125,5 +130,5 @@ class _Score(torch.autograd.Function):
 
 
 def _array(tensor: Tensor) -> Array:
-    array: Array = np.asarray(tensor.detach())
+    array: Array = tensor.detach().numpy()
     return array

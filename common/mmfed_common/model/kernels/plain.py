@@ -15,15 +15,42 @@ from mmfed_common.model.edges import SharedEdges
 NEGATIVE_SLOPE = 0.2
 
 
-def attend(values: Tensor, source_score: Tensor, target_score: Tensor, edges: SharedEdges) -> Tensor:
+def head_scores(projected: Tensor, attention: Tensor) -> Tensor:
+    """Score of each head: the product of its channels with its attention vector.
+
+    Parameters
+    ----------
+    projected
+        ``(patients, nodes, heads × channels)``.
+    attention
+        ``(patients or 1, vectors × heads, channels)``; several vectors for each head are laid end to end.
+
+    Returns
+    -------
+    Tensor
+        ``(patients, nodes, vectors × heads)``.
+    """
+    count, channels = attention.shape[1], attention.shape[2]
+    heads = projected.shape[2] // channels
+    owner = torch.arange(count, device=attention.device) % heads
+    place = functional.one_hot(owner, heads).to(attention.dtype)
+    spread = attention.unsqueeze(2) * place[:, :, None]
+    return torch.matmul(projected, spread.flatten(2).transpose(1, 2))
+
+
+def attend(values: Tensor, attention: Tensor, target_score: Tensor | None, edges: SharedEdges) -> Tensor:
     """Graph attention of Veličković et al. (ICLR 2018), all heads at once.
 
     Parameters
     ----------
     values
         ``(patients, sources, hidden)`` projected features; ``hidden`` = heads × channels.
-    source_score, target_score
-        ``(patients, sources, heads)`` and ``(patients, targets, heads)``, the two halves of the score.
+    attention
+        ``(patients or 1, heads, channels)`` vectors that give the source's half of the score; where the
+        targets are the sources, ``(patients or 1, 2 × heads, channels)``, the second half for the target.
+    target_score
+        ``(patients, targets, heads)``, the target's half of the score; ``None`` where the targets are the
+        sources.
     edges
         Who looks at whom.
 
@@ -33,7 +60,12 @@ def attend(values: Tensor, source_score: Tensor, target_score: Tensor, edges: Sh
         ``(patients, targets, hidden)``; exactly 0 for a target without edges.
     """
     patients, _, hidden = values.shape
-    heads = source_score.shape[2]
+    channels = attention.shape[2]
+    heads = hidden // channels
+    scores = head_scores(values, attention)
+    source_score = scores[..., :heads]
+    if target_score is None:
+        target_score = scores[..., heads:]
     score = source_score.index_select(1, edges.source) + target_score.index_select(1, edges.target)
     score = functional.leaky_relu(score, NEGATIVE_SLOPE)
     index = edges.target[None, :, None].expand(patients, len(edges), heads)
@@ -42,7 +74,7 @@ def attend(values: Tensor, source_score: Tensor, target_score: Tensor, edges: Sh
     weight = torch.exp(score - largest)
     total = weight.new_zeros(patients, edges.targets, heads).index_add(1, edges.target, weight)
     share = weight / total.index_select(1, edges.target)
-    gathered = values.index_select(1, edges.source).view(patients, len(edges), heads, hidden // heads)
+    gathered = values.index_select(1, edges.source).view(patients, len(edges), heads, channels)
     message = (gathered * share.unsqueeze(-1)).flatten(2)
     return values.new_zeros(patients, edges.targets, hidden).index_add(1, edges.target, message)
 

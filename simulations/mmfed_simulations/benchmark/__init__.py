@@ -1,0 +1,1 @@
+"""Benchmarks: training speed against PyG, memory and speed of rounds."""
