@@ -98,7 +98,10 @@ def _read(
     faults += leaked_measurements(description, _panels(contract, topology))
     if description.patient_table not in tables:
         return None, _sorted(faults)
-    everybody, new = read_roster(description, tables[description.patient_table])
+    try:
+        everybody, new = read_roster(description, tables[description.patient_table])
+    except DataError as error:
+        return None, _sorted([*faults, _as_fault(error)])
     faults += new
     if not len(everybody):
         faults.append(Fault("MMF-219", "the patient table has no patient", description.patient_table))
@@ -125,16 +128,24 @@ def _read_nodes(reading: Reading, symbols: SymbolTable | None) -> tuple[dict[str
     nodes: dict[str, NodeTensors] = {}
     faults: list[Fault] = []
     for node_type in reading.contract.node_types:
-        if node_type == "clinical_feature":
-            nodes[node_type], new = read_clinical(reading)
-        elif node_type == "gene":
-            nodes[node_type], new = read_genes(reading, symbols)
-        elif node_type == "imaging_feature":
-            nodes[node_type], new = read_imaging(reading)
-        else:
-            nodes[node_type], new = read_panel(reading, node_type)
-        faults += new
+        try:
+            nodes[node_type], new = _read_node_type(reading, node_type, symbols)
+            faults += new
+        except DataError as error:
+            faults.append(_as_fault(error))
     return nodes, faults
+
+
+def _read_node_type(
+    reading: Reading, node_type: str, symbols: SymbolTable | None
+) -> tuple[NodeTensors, list[Fault]]:
+    if node_type == "clinical_feature":
+        return read_clinical(reading)
+    if node_type == "gene":
+        return read_genes(reading, symbols)
+    if node_type == "imaging_feature":
+        return read_imaging(reading)
+    return read_panel(reading, node_type)
 
 
 def _open_tables(
@@ -148,8 +159,12 @@ def _open_tables(
         try:
             opened[name] = open_table(name, file, description.id_column(name))
         except DataError as error:
-            faults.append(Fault(error.code, error.what, name))
+            faults.append(_as_fault(error))
     return opened, faults
+
+
+def _as_fault(error: DataError) -> Fault:
+    return Fault(error.code, error.what, error.where)
 
 
 def _needed(description: CohortDescription, contract: Contract) -> list[str]:

@@ -16,6 +16,7 @@ from mmfed_client.cohort.checks import number_checks, validate, vocabulary_check
 from mmfed_client.cohort.description import (
     Cell,
     CohortDescription,
+    OutcomeTables,
     ResponseColumn,
     SurvivalColumns,
     ToxicityColumns,
@@ -24,7 +25,7 @@ from mmfed_client.cohort.plausibility import DAYS, suspect_event_coding, suspect
 from mmfed_client.cohort.roster import Roster, aligned, check_identifiers, stray_patients
 from mmfed_client.cohort.tables import Table
 from mmfed_common.contract import Contract, Response, Survival, Toxicity
-from mmfed_common.errors import Fault
+from mmfed_common.errors import DataError, Fault
 from mmfed_common.patients import Outcomes
 
 
@@ -96,18 +97,32 @@ def read_outcomes(
     if not described:
         what = f"the study trains {', '.join(contract.tasks)}; cohort.toml describes none of them"
         faults.append(Fault("MMF-214", what, column="outcome"))
-    joined = {
-        name: _Joined(tables[getattr(offered, name).table], roster, description.patient_table)
-        for name in described
-        if getattr(offered, name).table in tables
-    }
-    if contract.survival and offered.survival and "survival" in joined:
-        found = _read_survival(offered.survival, contract.survival, joined["survival"], found, faults)
-    if contract.response and offered.response and "response" in joined:
-        found = _read_response(offered.response, contract.response, joined["response"], found, faults)
-    if contract.toxicity and offered.toxicity and "toxicity" in joined:
-        found = _read_toxicity(offered.toxicity, contract.toxicity, joined["toxicity"], found, faults)
+    for name in described:
+        table = tables.get(getattr(offered, name).table)
+        if table is not None:
+            try:
+                joined = _Joined(table, roster, description.patient_table)
+                found = _read_one(name, contract, offered, joined, found, faults)
+            except DataError as error:
+                faults.append(Fault(error.code, error.what, error.where))
     return found, faults
+
+
+def _read_one(
+    name: str,
+    contract: Contract,
+    offered: OutcomeTables,
+    joined: _Joined,
+    found: OutcomeArrays,
+    faults: list[Fault],
+) -> OutcomeArrays:
+    if name == "survival" and contract.survival and offered.survival:
+        return _read_survival(offered.survival, contract.survival, joined, found, faults)
+    if name == "response" and contract.response and offered.response:
+        return _read_response(offered.response, contract.response, joined, found, faults)
+    if name == "toxicity" and contract.toxicity and offered.toxicity:
+        return _read_toxicity(offered.toxicity, contract.toxicity, joined, found, faults)
+    return found
 
 
 class _Joined:

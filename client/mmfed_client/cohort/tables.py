@@ -6,13 +6,18 @@ tensor they belong to.
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import re
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +27,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from mmfed_client.cohort.cells import MISSING_WORDS, cell_text, numbers
+from mmfed_client.cohort.cells import cell_text, numbers
 from mmfed_client.cohort.description import TableFile
 from mmfed_common.errors import DataError
 
 COLUMNS_A_BLOCK = 512
-CSV_BLOCK_BYTES = 4 * 2**20
-"""Least block of a csv file; pyarrow reads some thirty of them ahead."""
-
-HEADERS_A_BLOCK = 16
-"""A block has at least the length of so many header lines, so that rows of wide tables fit into it."""
-
-CSV_MISSING = sorted({form for w in MISSING_WORDS for form in (w, w.upper(), w.capitalize())} | {"NaN"})
+CSV_BLOCK_BYTES = 8 * 2**20
+CSV_MISSING = ["", "NA"]
+"""Missing for pyarrow; ``cells`` knows the other words. A longer list would cost 18 kB for each column."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,34 @@ class Table(ABC):
     columns: tuple[str, ...] = field(repr=False)
 
     @abstractmethod
-    def read(self, columns: Sequence[str]) -> pa.Table:
+    def _read(self, columns: Sequence[str]) -> pa.Table:
         """Read whole columns as they are (csv: as text)."""
 
     @abstractmethod
-    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+    def _blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Read columns as float32, block by block."""
 
+    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Read columns as float32, block by block, without holding the table.
+
+        Raises
+        ------
+        DataError
+            ``MMF-201`` when the file is damaged.
+        """
+        with readable(self.name, self.path):
+            yield from self._blocks(columns)
+
     def cells(self, columns: Sequence[str]) -> pd.DataFrame:
-        """Read some columns as cell text, ``None`` where missing; see :func:`cells.cell_text`."""
-        arrow = self.read(list(dict.fromkeys(columns)))
+        """Read some columns as cell text, ``None`` where missing; see :func:`cells.cell_text`.
+
+        Raises
+        ------
+        DataError
+            ``MMF-201`` when the file is damaged.
+        """
+        with readable(self.name, self.path):
+            arrow = self._read(list(dict.fromkeys(columns)))
         return pd.DataFrame({name: cell_text(arrow.column(name)) for name in arrow.column_names})
 
     def ids(self) -> pd.Series:
@@ -100,11 +119,11 @@ class Table(ABC):
 class ColumnarTable(Table):
     """Parquet and feather: blocks are groups of columns."""
 
-    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+    def _blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Read columns as float32, ``COLUMNS_A_BLOCK`` at a time."""
         for first in range(0, len(columns), COLUMNS_A_BLOCK):
             names = list(columns[first : first + COLUMNS_A_BLOCK])
-            arrow = self.read(names)
+            arrow = self._read(names)
             values = np.empty((len(names), arrow.num_rows), dtype=np.float32)
             text = []
             for position, name in enumerate(names):
@@ -116,7 +135,7 @@ class ColumnarTable(Table):
 class ParquetTable(ColumnarTable):
     """A parquet file."""
 
-    def read(self, columns: Sequence[str]) -> pa.Table:
+    def _read(self, columns: Sequence[str]) -> pa.Table:
         """Read whole columns as they are."""
         with pq.ParquetFile(self.path) as file:
             return file.read(columns=list(columns), use_threads=False)
@@ -125,7 +144,7 @@ class ParquetTable(ColumnarTable):
 class FeatherTable(ColumnarTable):
     """A feather (version 2) file."""
 
-    def read(self, columns: Sequence[str]) -> pa.Table:
+    def _read(self, columns: Sequence[str]) -> pa.Table:
         """Read whole columns as they are."""
         place = {name: index for index, name in enumerate(self.columns)}
         options = pa.ipc.IpcReadOptions(included_fields=sorted(place[name] for name in columns))
@@ -140,10 +159,11 @@ class CsvTable(Table):
     delimiter: str = ","
     decimal: str = "."
 
-    def read(self, columns: Sequence[str]) -> pa.Table:
+    def _read(self, columns: Sequence[str]) -> pa.Table:
         """Read whole columns as text, empty cells and words for missing as null."""
-        with self._open(columns, pa.string()) as reader:
-            return reader.read_all()
+        parts = [self._parse(part, columns, pa.string()) for part in self._parts()]
+        empty = pa.schema([(name, pa.string()) for name in columns]).empty_table()
+        return pa.concat_tables([empty, *parts])
 
     def cells(self, columns: Sequence[str]) -> pd.DataFrame:
         """Read some columns as cell text; numbers get a decimal point whatever the file has."""
@@ -153,60 +173,78 @@ class CsvTable(Table):
             frame = frame.apply(lambda text: text.str.replace(pattern, r"\1.\2", regex=True))
         return frame
 
-    def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+    def _blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Read columns as float32, some rows at a time; cells with text are counted and left out."""
         row = 0
-        try:
-            with self._open(columns, pa.float32()) as reader:
-                for batch in reader:
-                    block = np.empty((batch.num_columns, batch.num_rows), dtype=np.float32)
-                    for position, column in enumerate(batch.columns):
-                        block[position] = column.to_numpy(zero_copy_only=False)
-                    yield Block(row, 0, block.T)
-                    row += batch.num_rows
-        except pa.ArrowInvalid:
-            yield from self._blocks_with_text(columns, row)
+        for part in self._parts():
+            text: list[TextCells] = []
+            try:
+                arrow = self._parse(part, columns, pa.float32())
+                values = np.empty((arrow.num_columns, arrow.num_rows), dtype=np.float32)
+                for position, column in enumerate(arrow.columns):
+                    values[position] = column.to_numpy()
+            except pa.ArrowInvalid:
+                arrow = self._parse(part, columns, pa.string())
+                values = np.empty((arrow.num_columns, arrow.num_rows), dtype=np.float32)
+                for position, column in enumerate(arrow.columns):
+                    values[position], faulty = _parsed(column, position, row, self.decimal)
+                    text += faulty
+            yield Block(row, 0, values.T, tuple(text))
+            row += arrow.num_rows
 
-    def _blocks_with_text(self, columns: Sequence[str], done: int) -> Iterator[Block]:
-        row = 0
-        with self._open(columns, pa.string()) as reader:
-            for batch in reader:
-                last = row + batch.num_rows
-                if last > done:
-                    rest = batch.slice(max(done - row, 0))
-                    start = max(row, done)
-                    block = np.empty((rest.num_columns, rest.num_rows), dtype=np.float32)
-                    text = []
-                    for position, column in enumerate(rest.columns):
-                        block[position], faulty = _parsed(column, position, start, self.decimal)
-                        text += faulty
-                    yield Block(start, 0, block.T, tuple(text))
-                row = last
+    def _parts(self) -> Iterator[bytes]:
+        """Cut the rows into parts of whole rows, so that no more than one part is in memory."""
+        with open_bytes(self.path) as file:
+            whole_lines(file, 0)
+            while part := whole_lines(file, CSV_BLOCK_BYTES):
+                yield part
 
-    def _open(self, columns: Sequence[str], kind: pa.DataType) -> pacsv.CSVStreamingReader:
-        convert = pacsv.ConvertOptions(
-            include_columns=list(columns),
-            column_types=dict.fromkeys(columns, kind),
-            null_values=CSV_MISSING,
-            strings_can_be_null=True,
-            decimal_point=self.decimal,
+    def _parse(self, part: bytes, columns: Sequence[str], kind: pa.DataType) -> pa.Table:
+        return pacsv.read_csv(
+            pa.BufferReader(part),
+            read_options=pacsv.ReadOptions(
+                column_names=list(self.columns), block_size=len(part) + 1, use_threads=False
+            ),
+            parse_options=pacsv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=list(columns),
+                column_types=dict.fromkeys(columns, kind),
+                null_values=CSV_MISSING,
+                true_values=[],
+                false_values=[],
+                strings_can_be_null=True,
+                decimal_point=self.decimal,
+            ),
         )
-        return open_csv(self.path, self.delimiter, convert)
 
 
-def open_csv(path: Path, delimiter: str, convert: pacsv.ConvertOptions | None) -> pacsv.CSVStreamingReader:
-    """Open a csv file (gzip by its name) for reading in blocks."""
-    return pacsv.open_csv(
-        path,
-        read_options=pacsv.ReadOptions(block_size=_block_bytes(path), use_threads=False),
-        parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=convert,
-    )
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file, unpacking gzip by its name."""
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _block_bytes(path: Path) -> int:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        return max(CSV_BLOCK_BYTES, HEADERS_A_BLOCK * len(file.readline()))
+def whole_lines(file: BinaryIO, size: int) -> bytes:
+    """Read at least ``size`` bytes and on to the end of a row; a line break within quotes ends none."""
+    part = file.read(size) + file.readline()
+    while part.count(b'"') % 2 and (more := file.readline()):
+        part += more
+    return part
+
+
+def _header(path: Path, delimiter: str) -> tuple[str, ...]:
+    with open_bytes(path) as file:
+        text = whole_lines(file, 0).decode("utf-8-sig")
+    return tuple(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), ()))
+
+
+@contextmanager
+def readable(name: str, path: Path) -> Iterator[None]:
+    """Say which file cannot be read, and why (``MMF-201``)."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError("MMF-201", f"cannot read {path}: {why}", name) from None
 
 
 def open_table(name: str, table: TableFile, id_column: str) -> Table:
@@ -221,10 +259,9 @@ def open_table(name: str, table: TableFile, id_column: str) -> Table:
     path = table.file
     suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     opened: Table
-    try:
+    with readable(name, path):
         if suffix in (".csv", ".csv.gz"):
-            with open_csv(path, table.delimiter, None) as reader:
-                names = tuple(reader.schema.names)
+            names = _header(path, table.delimiter)
             opened = CsvTable(name, path, id_column, names, table.delimiter, table.decimal)
         elif suffix == ".parquet":
             opened = ParquetTable(name, path, id_column, tuple(pq.read_schema(path).names))
@@ -232,13 +269,11 @@ def open_table(name: str, table: TableFile, id_column: str) -> Table:
             with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
                 opened = FeatherTable(name, path, id_column, tuple(file.schema.names))
         else:
-            raise DataError("MMF-217", f"the file name ends in {suffix or 'nothing'!r}", str(path))
-    except (OSError, EOFError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError("MMF-201", f"cannot read {path}: {str(error).splitlines()[0]}", str(path)) from None
+            raise DataError("MMF-217", f"the file name ends in {suffix or 'nothing'!r}", name)
     if id_column not in opened.columns:
-        raise DataError("MMF-203", f"there is no identifier column {id_column!r}", str(path))
+        raise DataError("MMF-203", f"there is no identifier column {id_column!r} in {path}", name)
     if repeated := opened.repeated():
-        raise DataError("MMF-218", f"column names stand more than once: {', '.join(repeated[:5])}", str(path))
+        raise DataError("MMF-218", f"column names stand more than once: {', '.join(repeated[:5])}", name)
     return opened
 
 

@@ -257,7 +257,6 @@ def test_text_in_a_late_block_is_found_at_its_row(
     small: Any, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mmfed_client.cohort.tables.CSV_BLOCK_BYTES", 600)
-    monkeypatch.setattr("mmfed_client.cohort.tables.HEADERS_A_BLOCK", 1)
     small.suffix = suffix
     small.frames["expression"] = small.frames["expression"].astype({"EGFR": str})
     small.frames["expression"].loc[[41, 57], "EGFR"] = "high"
@@ -281,3 +280,54 @@ def test_dictionary_encoded_parquet(small: Any) -> None:
     expected = small.load().patients.nodes["clinical_feature"].values
     small.clinical["stage"] = pd.Categorical(small.clinical["stage"])
     torch.testing.assert_close(small.load().patients.nodes["clinical_feature"].values, expected)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 10_000])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_csv_parts_are_whole_rows(
+    small: Any, size: int, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Line breaks and delimiters within quotes belong to the cell, wherever a part ends."""
+    small.suffix = suffix
+    small.clinical["remark"] = 'first "line"\nsecond, line\r\nthird'
+    expected = small.load().patients
+    monkeypatch.setattr("mmfed_client.cohort.tables.CSV_BLOCK_BYTES", size)
+    found = small.load().patients
+    assert found.patient_ids == expected.patient_ids
+    for name, node in expected.nodes.items():
+        torch.testing.assert_close(found.nodes[name].values, node.values)
+
+
+def test_a_csv_file_that_is_none_is_a_fault(small: Any) -> None:
+    description = small.write()
+    contract = Contract.model_validate(small.contract)
+    topology = build_topology(contract, None)
+    (small.folder / "expression.csv").write_bytes(b"patient_id,TP53\n\xff\xfe,1\nP000\n")
+    (small.folder / "protein.csv").write_bytes(b"")
+    (small.folder / "toxicity.csv").write_bytes("patient_id".encode("utf-16"))
+    (small.folder / "imaging.csv").write_bytes(b"\xef\xbb\xbf" + (small.folder / "imaging.csv").read_bytes())
+    faults = check_cohort(description, contract, topology, None)
+    assert {(f.code, f.table) for f in faults} == {
+        ("MMF-201", "expression"),
+        ("MMF-203", "protein"),
+        ("MMF-201", "toxicity"),
+    }
+
+
+def test_a_damaged_file_is_a_fault(small: Any) -> None:
+    small.suffix = ".csv.gz"
+    description = small.write()
+    contract = Contract.model_validate(small.contract)
+    whole = (small.folder / "protein.csv.gz").read_bytes()
+    (small.folder / "protein.csv.gz").write_bytes(whole[:-40])
+    parquet = small.folder / "expression.parquet"
+    small.frames["expression"].to_parquet(parquet)
+    content = bytearray(parquet.read_bytes())
+    content[20:600] = bytes(580)
+    parquet.write_bytes(content)
+    tables = description.tables | {
+        "expression": description.tables["expression"].model_copy(update={"file": parquet})
+    }
+    description = description.model_copy(update={"tables": tables})
+    faults = check_cohort(description, contract, build_topology(contract, None), None)
+    assert {(f.code, f.table) for f in faults} == {("MMF-201", "protein"), ("MMF-201", "expression")}
