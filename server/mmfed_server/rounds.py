@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from contextlib import suppress
 from typing import Any
 
 from flwr.serverapp import Grid
@@ -57,6 +58,8 @@ def run_rounds(grid: Grid, plan: RunPlan) -> RunState:
         if error.errno not in DISK_FULL:
             files.write_status("failed", "", type(error).__name__)
             raise
+        with suppress(OSError):  # the disk is full: the status may not be writable either
+            files.write_status("failed", "MMF-508", "the disk is full")
         raise StudyError("MMF-508", f"the disk is full: {error.strerror}", str(plan.folder)) from None
     except Exception as error:
         files.write_status("failed", "", type(error).__name__)

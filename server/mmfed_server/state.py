@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -98,7 +99,7 @@ class StateFile:
         """Replace the state by this one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {
-            f"{group}/{name}": tensor.contiguous()
+            f"{group}/{name}": tensor.clone(memory_format=torch.contiguous_format)
             for group in TENSOR_GROUPS
             for name, tensor in getattr(state, group).items()
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from flwr.app import ConfigRecord, Message
 from flwr.serverapp import Grid
 from torch import Tensor
@@ -155,6 +156,8 @@ class TrainingRound:
         if arrays is None or metrics is None:
             raise NetworkError("MMF-403", f"nothing was aggregated in round {self.place.round}")
         shapes = shapes_of({name: weights[name] for name in self._trained(weights)})
+        if not all(bool(torch.isfinite(t).all()) for part in self.strategy.moments() for t in part.values()):
+            raise ModelError("MMF-604", f"round {self.place.round}: a moment of the server is not finite")
         try:
             merged = {**weights, **from_record(arrays, shapes)}
         except ValueError as error:

@@ -127,7 +127,12 @@ def read_topology(path: Path) -> Topology:
 
 
 def _save(tensors: dict[str, Tensor], content: dict[str, Any]) -> bytes:
-    plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    plain, seen = {}, set()
+    for name, tensor in tensors.items():
+        own = tensor.cpu().contiguous()
+        memory = own.untyped_storage().data_ptr()
+        plain[name] = own.clone() if memory in seen else own
+        seen.add(memory)
     header = {HEADER: json.dumps(content, sort_keys=True)}
     return bytes(safetensors.torch.save(plain, header))
 

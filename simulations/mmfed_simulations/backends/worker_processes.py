@@ -131,7 +131,7 @@ class WorkerProcesses:
     def _stop(self, worker: int) -> None:
         self._pipes[worker].close()
         process = self._processes[worker]
-        process.terminate()
+        process.kill()
         process.join()
         process.close()
 

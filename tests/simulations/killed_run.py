@@ -1,0 +1,35 @@
+"""Runs a small federation until it ends or is killed: ``python -m …killed_run OUT STRATEGY``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.simulations.small_federation import gene_study, small_sites
+
+from mmfed_common.study import Study
+from mmfed_simulations.run import run_study
+
+
+def study_for(strategy: str) -> Study:
+    """Three stages, sampling of sites, moments on the server, early stopping: all that a state must hold."""
+    stages = [
+        {"level": "clinical", "rounds": 3, "learning_rate": 0.05},
+        {"level": "additive", "rounds": 3, "learning_rate": 0.01},
+        {"level": "full", "rounds": 6, "learning_rate": 0.005},
+    ]
+    training = {
+        "stages": stages,
+        "batch": 8,
+        "schedule": "cosine",
+        "validation_fraction": 0.25,
+        "patience": 3,
+    }
+    aggregation = {"strategy": strategy, "fraction": 0.67, "minimum_sites": 2}
+    return gene_study(training=training, aggregation=aggregation)
+
+
+if __name__ == "__main__":
+    study = study_for(sys.argv[2])
+    out = Path(sys.argv[1])
+    run_study(study, small_sites(study), out, resume=(out / "study.json").exists())
