@@ -28,6 +28,9 @@ from mmfed_common.contract import Contract, Response, Survival, Toxicity
 from mmfed_common.errors import DataError, Fault
 from mmfed_common.patients import Outcomes
 
+FEW_PATIENTS = 30
+"""A site with fewer may well have no event yet; from so many on, it is a mistake in the table."""
+
 
 @dataclass
 class OutcomeArrays:
@@ -188,9 +191,13 @@ def _survival_plausibility(
     survival: Survival,
     table: str,
 ) -> list[Fault]:
-    if not (event == 1).any() or not (raw > 0).any():
-        what = "no patient has an event" if raw.size and not (event == 1).any() else "nobody is followed"
-        return [Fault("MMF-210", what, table, None, section.event, int(raw.size))]
+    if not (raw > 0).any():
+        return [Fault("MMF-210", "nobody is followed", table, None, section.event, int(raw.size))]
+    if not (event == 1).any():
+        severity = "warning" if raw.size < FEW_PATIENTS else "error"
+        return [
+            Fault("MMF-210", "no patient has an event", table, None, section.event, int(raw.size), severity)
+        ]
     faults = []
     if "unit" not in section.confirmed:
         for s in suspect_unit(raw, section.unit, survival):

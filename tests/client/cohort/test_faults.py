@@ -248,3 +248,13 @@ def test_table_and_records_hold_every_fault(small: Any) -> None:
     text = console.export_text()
     assert "MMF-207" in text
     assert "[V]" in text
+
+
+def test_a_small_site_without_an_event_is_a_warning(small: Any) -> None:
+    for name, frame in small.frames.items():
+        if "patient_id" in frame:
+            kept = small.clinical["patient_id"].head(20)
+            small.frames[name] = frame[frame["patient_id"].isin(kept)].reset_index(drop=True)
+    small.frames["clinical"]["dead"] = 0
+    found = [fault for fault in small.check() if fault.code == "MMF-210"]
+    assert [(fault.severity, fault.count) for fault in found] == [("warning", 20)]
