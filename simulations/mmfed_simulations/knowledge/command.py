@@ -1,0 +1,119 @@
+"""``mmfed-simulate knowledge``: build a knowledge pack, or show what one holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mmfed_common.knowledge import KnowledgePack
+from mmfed_simulations.knowledge.build import GeneEdges, PackSettings, Proteins, build_pack
+from mmfed_simulations.knowledge.column_names import Combination, column_names
+from mmfed_simulations.knowledge.pathways import ReactomeLevel
+from mmfed_simulations.knowledge.source_files import choose_sources
+from mmfed_simulations.knowledge.summary import pack_as_json, pack_tables
+
+app = typer.Typer(no_args_is_help=True, help="Knowledge packs: genes, proteins, pathways, their relations.")
+
+NONE = "none"
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="The pack to write, e.g. hallmark.pack.gz.")],
+    tables: Annotated[
+        Path | None, typer.Option(help="A folder of source files; known ones are used.")
+    ] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option(help="A source file as its owner publishes it: HGNC, STRING, Reactome, TRRUST, GMT …"),
+    ] = None,
+    pathways: Annotated[
+        list[str] | None,
+        typer.Option(help="A GMT file, part of the name of one (hallmark, reactome), or none. Repeatable."),
+    ] = None,
+    regulation: Annotated[
+        list[str] | None, typer.Option(help="trrust (default), dorothea (academic use only) or none.")
+    ] = None,
+    source_version: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="OWNER=VERSION for a file that does not state it, e.g. HGNC=2024-07-23. Repeatable."
+        ),
+    ] = None,
+    genes_from: Annotated[
+        list[Path] | None, typer.Option(help="Keep only genes that are columns of this table. Repeatable.")
+    ] = None,
+    proteins_from: Annotated[
+        list[Path] | None, typer.Option(help="Keep only proteins that are columns of this table. Repeatable.")
+    ] = None,
+    columns_in: Annotated[
+        Combination, typer.Option(help="Of several tables, keep columns that are in all of them or in any.")
+    ] = "all",
+    proteins: Annotated[Proteins, typer.Option(help="Which proteins become nodes.")] = "antibodies",
+    gene_edges: Annotated[GeneEdges, typer.Option(help="Which relation links genes.")] = "regulatory",
+    least_score: Annotated[float, typer.Option(min=0, max=1000, help="Least STRING combined score.")] = 700.0,
+    most_edges: Annotated[int, typer.Option(min=0, help="Most interactions of one gene; 0: no limit.")] = 10,
+    least_genes: Annotated[int, typer.Option(min=1, help="Least genes of a pathway.")] = 3,
+    most_genes: Annotated[int, typer.Option(min=0, help="Most genes of a pathway; 0: no limit.")] = 0,
+    reactome_level: Annotated[
+        ReactomeLevel, typer.Option(help="All Reactome pathways, the top ones, or those without parts.")
+    ] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Build a pack from source files and print what it holds and its hash.
+
+    The hash goes into the study, as `sha256` of its section contract.knowledge.
+    """
+    chosen = choose_sources(
+        tables,
+        source or [],
+        None if pathways is None else [name for name in pathways if name != NONE],
+        [name for name in regulation or ["trrust"] if name != NONE],
+        _versions(source_version or []),
+    )
+    settings = PackSettings(
+        genes=column_names(genes_from or [], columns_in),
+        proteins_named=column_names(proteins_from or [], columns_in),
+        least_score=least_score,
+        most_edges=most_edges or None,
+        gene_edges=gene_edges,
+        proteins=proteins,
+        least_genes=least_genes,
+        most_genes=most_genes or None,
+        reactome_level=reactome_level,
+    )
+    _print(build_pack(chosen, out, settings), as_json)
+
+
+@app.command()
+def show(
+    pack: Annotated[Path, typer.Argument(help="A pack.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Verify a pack and print what it holds, where that came from, and its hash."""
+    _print(KnowledgePack.load(pack), as_json)
+
+
+def _versions(stated: Sequence[str]) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for text in stated:
+        owner, equals, version = text.partition("=")
+        if not (owner and equals and version):
+            raise typer.BadParameter(f"{text!r} is not OWNER=VERSION", param_hint="--source-version")
+        versions[owner] = version
+    return versions
+
+
+def _print(pack: KnowledgePack, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(pack_as_json(pack), indent=2, ensure_ascii=False))
+        return
+    console = Console()
+    console.print(f"sha256 {pack.sha256}", soft_wrap=True, highlight=False)
+    for table in pack_tables(pack):
+        console.print(table)
