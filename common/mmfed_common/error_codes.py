@@ -186,7 +186,8 @@ CODES: dict[str, Code] = {
     ),
     "MMF-523": Code(
         "The run folder was not named.",
-        "Prepare one with `mmfed-simulate run … --prepare-only`, then `flwr run . -c 'run-dir=\"FOLDER\"'`.",
+        "Prepare one with `mmfed-simulate run … --prepare-only`, then "
+        "`flwr run . --run-config 'run-dir=\"FOLDER\"' --federation-config 'num-supernodes=SITES'`.",
     ),
     # 6xx: knowledge, graph, model
     "MMF-601": Code(

@@ -15,6 +15,8 @@ from mmfed_server.exchange import Refusal, exchange, request
 from mmfed_server.update_check import Expected, check_reply
 
 POLL_SECONDS = 0.05
+SETTLE_SECONDS = 10.0
+"""How long no further node may come before a run begins with fewer than are enrolled."""
 
 
 class Roster:
@@ -49,10 +51,26 @@ class Roster:
         return {self.node_of[site]: site for site in sites}
 
     def wait(self, grid: Grid) -> None:
-        """Wait until as many nodes are there as sites are enrolled, at most one deadline."""
-        give_up = time.monotonic() + self.study.aggregation.deadline_seconds
-        while len(list(grid.get_node_ids())) < len(self.enrolled) and time.monotonic() < give_up:
+        """Wait until as many nodes are there as sites are enrolled.
+
+        It goes on without the others when enough for a round are there and no more come for a while, and at
+        the latest after one deadline.
+        """
+        rule = self.study.aggregation
+        give_up = time.monotonic() + rule.deadline_seconds
+        found, since = 0, time.monotonic()
+        while found < len(self.enrolled) and (now := time.monotonic()) < give_up:
+            there = len(list(grid.get_node_ids()))
+            if there > found:
+                found, since = there, now
+            elif found >= rule.minimum_sites and now - since > SETTLE_SECONDS:
+                return
             time.sleep(POLL_SECONDS)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Enrolled sites that are not there, sorted."""
+        return tuple(site for site in self.enrolled if site not in self.node_of)
 
     def refresh(self, grid: Grid) -> list[Refusal]:
         """Forget nodes that are gone and ask new ones who they are; gives what was wrong with some."""

@@ -105,7 +105,10 @@ class Rounds:
         self.roster.wait(self.grid)
         refusals = self.roster.refresh(self.grid)
         self.events.write(
-            "sites", taking_part=list(self.roster.eligible), below_floor=list(self.roster.below_floor)
+            "sites",
+            taking_part=list(self.roster.eligible),
+            below_floor=list(self.roster.below_floor),
+            absent=list(self.roster.absent),
         )
         if found is not None:
             return found
