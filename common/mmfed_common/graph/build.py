@@ -8,7 +8,7 @@ import torch
 
 from mmfed_common.contract import GENE_LAYERS, Contract
 from mmfed_common.errors import ModelError
-from mmfed_common.knowledge import KnowledgePack
+from mmfed_common.knowledge import KnowledgePack, SymbolTable
 from mmfed_common.topology import (
     ASSOCIATED_WITH,
     CODES_FOR,
@@ -49,7 +49,7 @@ def build_topology(contract: Contract, pack: KnowledgePack | None) -> Topology:
     index = {name: {node: i for i, node in enumerate(listed)} for name, listed in nodes.items()}
     if "gene" in index and pack is not None:
         index["gene"] = _approved_index(nodes["gene"], pack)
-    edges = _study_edges(contract, index)
+    edges = _study_edges(contract, index, None if pack is None else pack.symbols)
     names: tuple[str, ...] = ()
     membership = EdgeList.build(torch.zeros(0), torch.zeros(0))
     if pack is not None:
@@ -105,8 +105,9 @@ def _approved_index(panel: tuple[str, ...], pack: KnowledgePack) -> dict[str, in
     """Index a gene panel by its own names and by the approved symbols they mean."""
     index = {name: i for i, name in enumerate(panel)}
     means: dict[str, str] = {}
+    symbols = pack.symbols
     for i, name in enumerate(panel):
-        approved = pack.symbols.resolve(name) or name
+        approved = symbols.resolve(name) or name
         if means.setdefault(approved, name) != name:
             raise ModelError("MMF-608", f"{means[approved]!r} and {name!r} are both {approved}", "gene")
         index[approved] = i
@@ -146,7 +147,9 @@ def _pathways(pack: KnowledgePack, genes: Mapping[str, int]) -> tuple[tuple[str,
     return names, _edge_list((gene, i) for i, name in enumerate(names) for gene in members[name])
 
 
-def _study_edges(contract: Contract, index: Mapping[str, Mapping[str, int]]) -> dict[Relation, EdgeList]:
+def _study_edges(
+    contract: Contract, index: Mapping[str, Mapping[str, int]], symbols: SymbolTable | None
+) -> dict[Relation, EdgeList]:
     """Edges that the study declares; a categorical column stands for all of its features."""
     if contract.relations.source != "study":
         return {}
@@ -173,7 +176,12 @@ def _study_edges(contract: Contract, index: Mapping[str, Mapping[str, int]]) -> 
         edges[ASSOCIATED_WITH] = _edge_list(
             (a, b)
             for gene, feature in contract.relations.gene_clinical_pairs
-            for a in find(genes, gene, "gene_clinical_pairs")
+            for a in find(genes, _known_name(gene, genes, symbols), "gene_clinical_pairs")
             for b in find(features, feature, "gene_clinical_pairs")
         )
     return edges
+
+
+def _known_name(gene: str, genes: Mapping[str, list[int]], symbols: SymbolTable | None) -> str:
+    approved = None if gene in genes or symbols is None else symbols.resolve(gene)
+    return approved or gene
