@@ -23,7 +23,7 @@ from mmfed_common.arrays import Shapes, UnexpectedArraysError, from_record
 from mmfed_common.errors import MmfedError, ModelError, NetworkError
 from mmfed_common.randomness import derive_seed
 from mmfed_common.scaling import Scaling
-from mmfed_common.schedule import Place, trained_parameters
+from mmfed_common.schedule import Place, trained_parameters, used_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def _train(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
     mu = message.content.config_records[m.CONFIG].get(m.PROXIMAL_MU, 0.0)
     if not isinstance(mu, float) or mu < 0:
         raise NetworkError("MMF-402", "`proximal-mu` is not a number of at least 0", site.name)
-    weights, scaling = _weights(message, site), _scaling(message, site)
+    weights, scaling = _weights(message, site, place), _scaling(message, site)
     names = trained_parameters(site.shapes, site.model.block_of, place.stage)
     update = train_round(site, weights, scaling, place, mu)
     allowed = {name: site.shapes[name] for name in names}
@@ -128,7 +128,7 @@ def _validation(message: Message, site: LocalSite, outgoing: Outgoing) -> Messag
 def _evaluate(message: Message, site: LocalSite, outgoing: Outgoing, *, held_out: bool) -> Message:
     place = _place(message, site)
     index = site.test if held_out else site.validation
-    model = site.load(_weights(message, site))
+    model = site.load(_weights(message, site, place))
     loss = loss_of(site, model, _scaling(message, site), place.stage.level, index)
     return outgoing.evaluation(message, loss)
 
@@ -146,14 +146,15 @@ def _place(message: Message, site: LocalSite) -> Place:
     return Place.of(site.study.training, number)
 
 
-def _weights(message: Message, site: LocalSite) -> dict[str, Tensor]:
-    """Take the weights that move and those that are frozen; together they must be the whole model."""
+def _weights(message: Message, site: LocalSite, place: Place) -> dict[str, Tensor]:
+    """Take the weights that move and those that are frozen; together they must be what the stage uses."""
     records = message.content.array_records
     weights = dict(records[m.ARRAYS])
     for name, array in records.get(m.FROZEN, ArrayRecord()).items():
         if weights.setdefault(name, array) is not array:
             raise ModelError("MMF-605", "a weight is sent twice", site.name)
-    return _read(weights, site.shapes, site.name)
+    used = used_parameters(site.shapes, site.model.block_of, place.stage)
+    return _read(weights, {name: site.shapes[name] for name in used}, site.name)
 
 
 def _scaling(message: Message, site: LocalSite) -> Scaling:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import get_args
 
-from mmfed_common.study import Stage, Training
+from mmfed_common.study import Level, Stage, Training
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,10 @@ class Place:
 def trained_parameters(names: Iterable[str], block_of: Callable[[str], str], stage: Stage) -> tuple[str, ...]:
     """Names of the parameters that a stage trains, sorted: the only ones that travel up."""
     return tuple(sorted(name for name in names if block_of(name) in stage.trained_blocks))
+
+
+def used_parameters(names: Iterable[str], block_of: Callable[[str], str], stage: Stage) -> tuple[str, ...]:
+    """Names of the parameters that a stage computes with, sorted: the only ones that travel down."""
+    levels = get_args(Level)
+    used = levels[: levels.index(stage.level) + 1]
+    return tuple(sorted(name for name in names if block_of(name) in used))

@@ -9,7 +9,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -62,6 +62,13 @@ class Stage(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     server_learning_rate: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _trains_what_it_computes(self) -> Self:
+        levels = get_args(Level)
+        if any(levels.index(block) > levels.index(self.level) for block in self.trains):
+            raise ValueError(f"a stage of level {self.level} cannot train a block above it")
+        return self
 
     @property
     def trained_blocks(self) -> tuple[Level, ...]:

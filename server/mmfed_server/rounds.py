@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import Any
 
 from flwr.serverapp import Grid
+from torch import Tensor
 
 from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError, StudyError
 from mmfed_common.model import build_model
-from mmfed_common.schedule import Place
+from mmfed_common.schedule import Place, used_parameters
 from mmfed_server.evaluation_round import pooled_loss
 from mmfed_server.events import EVENTS_FILE, EventLog
 from mmfed_server.exchange import Refusal
@@ -174,7 +175,7 @@ class Rounds:
             self.roster,
             m.EVALUATE_VALIDATION,
             place.round,
-            state.weights,
+            self._used(state, place),
             state.scaling,
         )
         self._note_refusals(state, list(loss.refusals))
@@ -189,6 +190,10 @@ class Rounds:
         state.waited += 1
         return state.waited >= (self.study.training.patience or 0)
 
+    def _used(self, state: RunState, place: Place) -> dict[str, Tensor]:
+        names = used_parameters(state.weights, self.model.block_of, place.stage)
+        return {name: state.weights[name] for name in names}
+
     def _end_stage(self, state: RunState) -> None:
         if state.best_weights:
             state.weights = state.best_weights
@@ -199,7 +204,13 @@ class Rounds:
         if self.study.evaluation.rule == "none":
             return
         loss = pooled_loss(
-            self.grid, self.study, self.roster, m.EVALUATE_HELD_OUT, place.round, state.weights, state.scaling
+            self.grid,
+            self.study,
+            self.roster,
+            m.EVALUATE_HELD_OUT,
+            place.round,
+            self._used(state, place),
+            state.scaling,
         )
         self._note_refusals(state, list(loss.refusals))
         if loss.mean is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, from_record, payload_bytes, shapes_of, to_record
 from mmfed_common.errors import ModelError, NetworkError
-from mmfed_common.schedule import Place, trained_parameters
+from mmfed_common.schedule import Place, trained_parameters, used_parameters
 from mmfed_common.study import Study
 from mmfed_server.exchange import Answer, Refusal, exchange
 from mmfed_server.roster import Roster, sample_sites
@@ -107,7 +107,8 @@ class TrainingRound:
     ) -> tuple[list[Message], int]:
         names = self._trained(weights)
         moving = to_record({name: weights[name] for name in names})
-        frozen = to_record({name: weights[name] for name in weights if name not in names})
+        used = used_parameters(weights, self.block_of, self.place.stage)
+        frozen = to_record({name: weights[name] for name in used if name not in names})
         config = ConfigRecord({m.STUDY_HASH: self.study.hash, m.ROUND: self.place.round})
         nodes = ChosenNodes(grid, [self.roster.node_of[site] for site in chosen])
         messages = list(self.strategy.configure_train(self.place.round_in_stage, moving, config, nodes))

@@ -112,8 +112,16 @@ class LocalSite:
         return Scaling.from_reference(contract, self.topology).to(self.device)
 
     def load(self, weights: Mapping[str, Tensor]) -> MultimodalNetwork:
-        """Put weights into the model."""
-        self.model.load_state_dict(dict(weights), strict=True)
+        """Put weights into the model; blocks that the weights leave out keep what they had, unused.
+
+        Raises
+        ------
+        ModelError
+            ``MMF-605`` for a weight that the model does not have.
+        """
+        unknown = self.model.load_state_dict(dict(weights), strict=False).unexpected_keys
+        if unknown:
+            raise ModelError("MMF-605", f"unknown weights: {', '.join(unknown)}", self.name)
         return self.model
 
 
