@@ -33,6 +33,8 @@ class PackSettings:
         Least STRING combined score, 0 … 1000.
     most_edges
         Most interactions of one gene, the strongest; ``None``: no limit.
+    genes_in_pathways
+        Keep only genes of the gene sets that are read.
     gene_edges
         Relation between genes: regulation, interactions of their products, or both.
     proteins
@@ -47,6 +49,7 @@ class PackSettings:
     proteins_named: frozenset[str] | None = None
     least_score: float = 700.0
     most_edges: int | None = 10
+    genes_in_pathways: bool = False
     gene_edges: GeneEdges = "regulatory"
     proteins: Proteins = "antibodies"
     least_genes: int = 3
@@ -83,6 +86,8 @@ def build_pack(
     scores, interaction_records = read_interactions(sources, genes, wanted.least_score)
     regulation, regulation_records = read_regulation(sources, genes)
     pathways, pathway_records = read_pathways(sources, genes, wanted.reactome_level)
+    if wanted.genes_in_pathways:
+        kept &= {gene for members in pathways.values() for gene in members}
     antibodies, protein_records = read_antibodies(sources, genes)
     proteins = _proteins(antibodies, genes, kept, wanted)
     records = [gene_record, *interaction_records, *regulation_records, *pathway_records, *protein_records]

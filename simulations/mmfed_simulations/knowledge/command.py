@@ -54,6 +54,9 @@ def build(
     columns_in: Annotated[
         Combination, typer.Option(help="Of several tables, keep columns that are in all of them or in any.")
     ] = "all",
+    genes_in_pathways: Annotated[
+        bool, typer.Option("--genes-in-pathways", help="Keep only genes of the gene sets that are read.")
+    ] = False,
     proteins: Annotated[Proteins, typer.Option(help="Which proteins become nodes.")] = "antibodies",
     gene_edges: Annotated[GeneEdges, typer.Option(help="Which relation links genes.")] = "regulatory",
     least_score: Annotated[float, typer.Option(min=0, max=1000, help="Least STRING combined score.")] = 700.0,
@@ -79,6 +82,7 @@ def build(
     settings = PackSettings(
         genes=column_names(genes_from or [], columns_in),
         proteins_named=column_names(proteins_from or [], columns_in),
+        genes_in_pathways=genes_in_pathways,
         least_score=least_score,
         most_edges=most_edges or None,
         gene_edges=gene_edges,
