@@ -16,7 +16,7 @@ from torch import Tensor
 from mmfed_client.training.local import LocalUpdate
 from mmfed_client.training.losses import LossSum
 from mmfed_common import messages as m
-from mmfed_common.arrays import Shapes, UnexpectedArraysError, from_record, to_record
+from mmfed_common.arrays import Shapes, UnexpectedArraysError, check_tensors, to_record
 from mmfed_common.errors import MmfedError, NetworkError
 from mmfed_common.scaling import Moments
 from mmfed_common.study import Study
@@ -97,12 +97,11 @@ class Outgoing:
         }
         content = RecordDict({m.METRICS: MetricRecord(dict(metrics)), m.ABOUT: ConfigRecord({**about})})
         if arrays:
-            record = to_record(arrays)
             try:
-                from_record(record, allowed)
+                check_tensors(arrays, allowed)
             except UnexpectedArraysError as error:
                 raise NetworkError("MMF-407", str(error), self.site) from None
-            content[m.ARRAYS] = record
+            content[m.ARRAYS] = to_record(arrays)
         return Message(content, reply_to=request)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -170,7 +171,7 @@ class Study(Section):
         content = self.model_dump(mode="json")
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the canonical form, in hexadecimal: the study's identity."""
         return hashlib.sha256(self.canonical()).hexdigest()

@@ -148,24 +148,23 @@ class TrainingRound:
         size: int,
     ) -> RoundOutcome:
         for answer, checked in accepted:
-            answer.message.content = update_content(
-                to_record(checked.tensors), checked.num_examples, checked.metrics[m.LOSS]
-            )
-        arrays, metrics = self.strategy.aggregate_train(
+            arrays = answer.message.content.array_records[m.ARRAYS]
+            answer.message.content = update_content(arrays, checked.num_examples, checked.metrics[m.LOSS])
+        merged, metrics = self.strategy.aggregate_train(
             self.place.round_in_stage, [answer.message for answer, _ in accepted]
         )
-        if arrays is None or metrics is None:
+        if merged is None or metrics is None:
             raise NetworkError("MMF-403", f"nothing was aggregated in round {self.place.round}")
         shapes = shapes_of({name: weights[name] for name in self._trained(weights)})
         if not all(bool(torch.isfinite(t).all()) for part in self.strategy.moments() for t in part.values()):
             raise ModelError("MMF-604", f"round {self.place.round}: a moment of the server is not finite")
         try:
-            merged = {**weights, **from_record(arrays, shapes)}
+            after = {**weights, **from_record(merged, shapes)}
         except ValueError as error:
             raise ModelError("MMF-604", f"round {self.place.round}: {error}") from None
         loss = metrics[m.LOSS]
         return RoundOutcome(
-            {name: merged[name] for name in weights},
+            {name: after[name] for name in weights},
             float(loss) if not isinstance(loss, list) else float("nan"),
             tuple(checked for _, checked in accepted),
             tuple(refusals),

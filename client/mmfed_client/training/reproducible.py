@@ -17,9 +17,13 @@ def same_bits(seed: int) -> Iterator[None]:
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    graphics = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=graphics):
+            # Not torch.manual_seed: without a GPU it stores the stack each time, for one that may come.
+            torch.default_generator.manual_seed(seed)
+            if graphics:
+                torch.cuda.manual_seed(seed)
             yield
     finally:
         torch.set_num_threads(threads)
