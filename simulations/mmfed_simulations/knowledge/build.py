@@ -88,6 +88,8 @@ def build_pack(
     pathways, pathway_records = read_pathways(sources, genes, wanted.reactome_level)
     if wanted.genes_in_pathways:
         kept &= {gene for members in pathways.values() for gene in members}
+        if not kept:
+            raise ModelError("MMF-601", "no gene is left: none is in the gene sets that were read")
     antibodies, protein_records = read_antibodies(sources, genes)
     proteins = _proteins(antibodies, genes, kept, wanted)
     records = [gene_record, *interaction_records, *regulation_records, *pathway_records, *protein_records]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -234,7 +233,7 @@ def test_published_files_replace_the_tables_of_the_same_owner(published: Files, 
     assert alone.pathways == {"H": ("MYC",)}
     chosen = choose_sources(tables, [published["hgnc"]])
     assert {s.path.name for s in chosen} == {"hgnc_complete_set.txt", "ppi.csv", "hallmark.gmt"}
-    assert replace(chosen[0], kind="hgnc") == chosen[0]
+    assert chosen[0].kind == "hgnc"
 
 
 def test_only_genes_of_the_gene_sets_are_kept_when_asked(published: Files) -> None:
@@ -245,3 +244,6 @@ def test_only_genes_of_the_gene_sets_are_kept_when_asked(published: Files) -> No
     assert kept.pathways == everything.pathways
     few = build(published, PackSettings(genes_in_pathways=True, genes=frozenset({"TP53", "XIST", "MYC"})))
     assert set(few.genes) == members & {"TP53", "MYC"}
+    with pytest.raises(ModelError, match="gene sets") as raised:
+        build(published, PackSettings(genes_in_pathways=True), pathways=())
+    assert raised.value.code == "MMF-601"

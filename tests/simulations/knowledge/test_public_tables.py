@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import networkx
+import pandas as pd
 import pytest
 
 from mmfed_common.contract import Contract
@@ -44,16 +45,24 @@ def test_counts_that_the_readme_states(hallmark: KnowledgePack, common_genes: fr
     }  # fmt: skip
 
 
-def test_genes_with_an_interaction(shared_data: Path, common_genes: frozenset[str]) -> None:
-    """README: 1405 of the 1548 shared expression genes have an interaction within the universe of genes."""
+def test_interactions_equal_those_of_the_cut_table(shared_data: Path, common_genes: frozenset[str]) -> None:
+    """The whole network, cut by us to the known genes, is the table that was cut when the data was made."""
+    folder = shared_data / "knowledge"
     settings = PackSettings(gene_edges="interactions", least_score=400, most_edges=None)
-    pack = build_pack(choose_sources(shared_data / "knowledge", [], pathways=()), None, settings)
+    chosen = choose_sources(folder, [], pathways=())
+    assert "ppi_string_v12_full.csv.gz" in {source.path.name for source in chosen}
+    pack = build_pack(chosen, None, settings)
     graph = networkx.Graph((p.source, p.target) for p in pack.relations[REGULATES])
-    assert graph.number_of_edges() == 16920
-    assert sum(graph.has_node(pack.symbols.resolve(gene)) for gene in common_genes) == 1405
+    cut = pd.read_csv(folder / "ppi_string_v12.csv.gz", keep_default_na=False)
+    expected = networkx.from_pandas_edgelist(cut, "a", "b")
+    assert {frozenset(pair) for pair in graph.edges} == {frozenset(pair) for pair in expected.edges}
+    assert graph.number_of_edges() == 16920, "the README's count"
+    names = pd.read_csv(folder / "gene_protein_map.csv.gz", keep_default_na=False).set_index("gene")
+    approved = set(names.loc[sorted(common_genes), "hgnc_symbol"])
+    assert approved & set(graph) == {pack.symbols.resolve(gene) for gene in common_genes} & set(expected)
     scores = {p[:2]: p.weight for p in pack.relations[REGULATES]}
     spots = {("TP53", "MDM2"): 0.999, ("CDK4", "CCND1"): 0.999, ("KRAS", "RAF1"): 0.994}
-    assert {pair: scores[pair] for pair in spots} == spots
+    assert {pair: scores[pair] for pair in spots} == spots, "the README's spot checks"
 
 
 def test_every_interaction_is_there_in_both_directions(hallmark: KnowledgePack) -> None:
