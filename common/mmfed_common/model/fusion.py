@@ -35,6 +35,35 @@ class DenseAttention(nn.Module):
         return mixed
 
 
+class QueryAttention(nn.Module):
+    """One query over many tokens: as :class:`DenseAttention`, with no projection of the tokens.
+
+    A head's score ``(W_k t) · q`` is ``t · (W_kᵀ q)``, and its output ``Σ share (W_v t)`` is
+    ``W_v (Σ share t)``: both linear layers act on one vector a head instead of on every token. ``key`` holds
+    the transpose.
+    """
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(hidden, hidden)
+        self.key = nn.Linear(hidden, hidden, bias=False)
+        self.value = nn.Linear(hidden, hidden)
+        self.output = nn.Linear(hidden, hidden)
+
+    def forward(self, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """``(patients, 1, hidden)`` over ``(patients, tokens, hidden)``; mask ``(patients, tokens)``."""
+        hidden = query.shape[2]
+        head = torch.arange(hidden, device=query.device) // (hidden // self.heads)
+        own = (head == torch.arange(self.heads, device=query.device)[:, None]).to(query.dtype)
+        looking_for = self.key(self.query(query) * own)
+        score = torch.matmul(looking_for, tokens.transpose(1, 2)) * (hidden // self.heads) ** -0.5
+        share = masked_softmax(score, mask.unsqueeze(1))
+        mixed = (self.value(torch.matmul(share, tokens)) * own).sum(dim=1, keepdim=True)
+        result: Tensor = self.output(mixed)
+        return result
+
+
 class TransformerLayer(nn.Module):
     """Pre-norm transformer layer."""
 
@@ -75,11 +104,11 @@ class Fusion(nn.Module):
         nn.init.normal_(self.absent.weight, std=TABLE_SCALE)
         self.token_norm = nn.LayerNorm(hidden)
         self.patient: nn.Embedding | None = None
-        self.cross: DenseAttention | None = None
+        self.cross: QueryAttention | None = None
         if cross:
             self.patient = nn.Embedding(1, hidden)
             nn.init.normal_(self.patient.weight, std=TABLE_SCALE)
-            self.cross = DenseAttention(hidden, heads)
+            self.cross = QueryAttention(hidden, heads)
         self.layers = nn.ModuleList([TransformerLayer(hidden, heads, dropout) for _ in range(layers)])
         self.final_norm = nn.LayerNorm(hidden)
         self.dropout = nn.Dropout(dropout)
@@ -107,7 +136,7 @@ class Fusion(nn.Module):
         tokens, mask = summaries, always
         if extra is not None and extra_mask is not None:
             tokens, mask = torch.cat([summaries, extra], dim=1), torch.cat([always, extra_mask], dim=1)
-        tokens = self.dropout(self.token_norm(tokens))
+        tokens = self.token_norm(tokens)
         summaries = tokens[:, :modalities]
         if self.cross is None or self.patient is None:
             patient = masked_mean(summaries, has).unsqueeze(1)
