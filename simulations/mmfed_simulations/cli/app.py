@@ -11,6 +11,7 @@ from mmfed_simulations.cli.check import check
 from mmfed_simulations.cli.cohort import cohort
 from mmfed_simulations.cli.compare import compare
 from mmfed_simulations.cli.run import run
+from mmfed_simulations.knowledge.command import app as knowledge_app
 
 app = typer.Typer(
     name="mmfed-simulate",
@@ -35,4 +36,5 @@ app.command()(cohort)
 app.command()(check)
 app.command()(run)
 app.command()(compare)
+app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(benchmark_app, name="benchmark")

@@ -2,6 +2,91 @@
 
 from __future__ import annotations
 
-import typer
+from pathlib import Path
+from typing import Annotated, Any
 
-app = typer.Typer(no_args_is_help=True, help="Measure speed, memory and bytes on this machine.")
+import typer
+from rich.table import Table
+
+from mmfed_common.knowledge import KnowledgePack
+from mmfed_simulations.cli.output import AsJson, print_json, progress_bar, stdout
+
+app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
+
+
+@app.command()
+def training(
+    knowledge: Annotated[
+        Path | None, typer.Option(help="Use this pack's best connected genes; by default a random graph.")
+    ] = None,
+    genes: Annotated[int, typer.Option(min=10)] = 1500,
+    proteins: Annotated[int, typer.Option(min=2)] = 250,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each form is measured, in turns.")] = 7,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Patients per second, forward and backward, beside the same model written with PyG.
+
+    Examples:
+
+        mmfed-simulate benchmark training
+        mmfed-simulate benchmark training --knowledge hallmark.mmfk --json
+    """
+    from mmfed_simulations.benchmark.training import TrainingBenchmark, run_training_benchmark
+
+    pack = None if knowledge is None else KnowledgePack.load(knowledge)
+    sizes = TrainingBenchmark(genes=genes, proteins=proteins, repeats=repeats, threads=threads)
+    result = run_training_benchmark(pack, sizes)
+    if as_json:
+        print_json(result)
+    else:
+        stdout().print(_training_table(result))
+
+
+@app.command()
+def rounds(
+    rounds: Annotated[int, typer.Option(min=20, help="How many rounds.")] = 500,
+    sites: Annotated[int, typer.Option(min=2, help="How many sites, 30 patients each.")] = 20,
+    ray: Annotated[bool, typer.Option("--ray", help="Also measure the same apps on Ray.")] = False,
+    ray_rounds: Annotated[int, typer.Option(min=20, help="Rounds on Ray.")] = 50,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds a round and memory growth with small sites, in this process and on Ray.
+
+    Examples:
+
+        mmfed-simulate benchmark rounds
+        mmfed-simulate benchmark rounds --rounds 100 --ray
+    """
+    from mmfed_simulations.benchmark.rounds import rounds_table, run_rounds_benchmark
+
+    results = []
+    planned = [("inprocess", rounds), *([("ray", ray_rounds)] if ray else [])]
+    for backend, count in planned:
+        with progress_bar() as bar:
+            task = bar.add_task(backend, total=count)
+
+            def told(done: int, task: Any = task, bar: Any = bar) -> None:
+                bar.update(task, completed=done)
+
+            results.append(run_rounds_benchmark(count, sites, backend, workers=workers, progress=told))
+    if as_json:
+        print_json(results)
+    else:
+        stdout().print(rounds_table(results))
+
+
+def _training_table(result: dict[str, Any]) -> Table:
+    nodes = ", ".join(f"{count} {name}" for name, count in result["nodes"].items())
+    table = Table(
+        title=f"Training step, {result['graph']}: {nodes}; batch {result['batch']}", title_justify="left"
+    )
+    table.add_column("form")
+    table.add_column("patients/s", justify="right")
+    table.add_row("mmfed", f"{result['ours']:.1f}")
+    table.add_row("PyG HeteroData + GATConv", f"{result['pyg']:.1f}")
+    ratio = result["ratio"]
+    table.add_row("ratio", f"{ratio['estimate']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})")
+    table.caption = f"largest difference of the two forms' losses: {result['largest_loss_difference']:.1e}"
+    return table

@@ -12,7 +12,7 @@ from mmfed_simulations.synthetic.settings import SyntheticSettings
 from mmfed_simulations.synthetic.truth import MODULE, Floats, Integers, PlantedTruth
 
 FACTOR_LOADING = 0.93
-MODULE_LOADING = 0.85
+MODULE_LOADING = 0.9
 SEGMENT = 15
 """Neighbouring genes that share a copy-number segment."""
 
@@ -127,5 +127,5 @@ def _genes(
     activity += 0.4 * mutation * planted
     gene = standardise(activity)
     copy_number = np.digitize(copies, [-2.0, -1.0, 1.0, 2.0]) - 2
-    methylation = draw.normal(-0.5, 1.0, size=n_genes) - 0.8 * gene + 0.7 * draw.normal(size=(n, n_genes))
+    methylation = draw.normal(-0.5, 1.0, size=n_genes) - 0.2 * gene + 0.7 * draw.normal(size=(n, n_genes))
     return gene, copy_number, mutation, methylation

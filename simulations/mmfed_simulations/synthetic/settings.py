@@ -18,7 +18,7 @@ class Effects(Section):
     """Standard deviation over patients of each part of the log-hazard."""
 
     clinical: Spread = 1.0
-    gene: Spread = 1.45
+    gene: Spread = 1.5
     protein: Spread = 0.2
     metabolite: Spread = 0.15
     imaging: Spread = 0.25
@@ -66,14 +66,14 @@ class SyntheticSettings(Section):
     imaging_features: Count = 16
     tiles: Count = 4
     pathways: Count = 24
-    pathway_size: Annotated[int, Field(ge=3)] = 8
+    pathway_size: Annotated[int, Field(ge=3)] = 6
     planted_genes: Count = 20
     planted_pathways: Count = 4
     missing: Share = 0.05
     values_missing: Share = 0.01
     batch_effect: Spread = 0.2
     weibull_shape: Annotated[float, Field(gt=0)] = 1.2
-    median_days: Annotated[float, Field(gt=0)] = 700.0
+    median_days: Annotated[float, Field(gt=0)] = 550.0
     effects: Effects = Effects()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
 
@@ -108,5 +108,10 @@ def settings_from(**options: Any) -> SyntheticSettings:
     try:
         return SyntheticSettings(**options)
     except ValidationError as error:
-        lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}".lstrip(": ") for e in error.errors()]
+        lines = [_fault(".".join(str(p) for p in e["loc"]), e["msg"]) for e in error.errors()]
         raise StudyError("MMF-512", "; ".join(lines)) from None
+
+
+def _fault(key: str, message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{key}: {text}" if key else text

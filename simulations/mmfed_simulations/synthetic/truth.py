@@ -16,7 +16,7 @@ Integers = npt.NDArray[np.int64]
 CORE_GENES = 5
 """Genes of a pathway that move together, in every pathway that is not planted."""
 
-MODULE = {"protein": 6, "metabolite": 8, "imaging": 4}
+MODULE = {"protein": 10, "metabolite": 10, "imaging": 8}
 """Neighbouring proteins, metabolites or imaging features that move together; one such module is planted."""
 
 TOXICITIES = ("neutropenia", "neuropathy", "hepatotoxicity", "mucositis")
