@@ -184,8 +184,11 @@ class Contract(Section):
 
     @property
     def columns(self) -> dict[str, Column]:
-        """Demographic and clinical columns, in this order: together the clinical features."""
-        return {**self.demographics, **self.clinical}
+        """Demographic and clinical columns, each sorted by name: together the clinical features.
+
+        Sorted, because a document and its canonical form must give one order of features.
+        """
+        return {**dict(sorted(self.demographics.items())), **dict(sorted(self.clinical.items()))}
 
     @property
     def node_types(self) -> tuple[str, ...]:

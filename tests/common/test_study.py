@@ -108,3 +108,12 @@ def test_stage_of_every_round() -> None:
     for outside in (0, 6):
         with pytest.raises(ValueError, match="not within"):
             training.stage_of(outside)
+
+
+def test_the_order_of_keys_in_the_file_does_not_order_the_features(tmp_path: Path) -> None:
+    columns = {"zeta": {"kind": "number"}, "alpha": {"kind": "number"}}
+    study = Study.from_content(changed("contract", clinical=columns))
+    file = tmp_path / "study.json"
+    file.write_bytes(study.canonical())
+    assert Study.load(file).contract.clinical_features() == study.contract.clinical_features()
+    assert study.contract.clinical_features() == ("age", "alpha", "zeta")

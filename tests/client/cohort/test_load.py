@@ -56,7 +56,7 @@ def test_clinical_columns_are_encoded_as_the_contract_says(small: Any, suffix: s
     small.clinical["smoker"] = small.clinical["smoker"].map({0: 0.0, 1: 1.0}).where(small.clinical.index != 5)
     cohort = small.load()
     assert Contract.model_validate(small.contract).clinical_features() == (
-        "age", "sex", "stage", "site_of_origin=right", "site_of_origin=both", "smoker",
+        "age", "sex", "site_of_origin=right", "site_of_origin=both", "smoker", "stage",
     )  # fmt: skip
     stage, known = feature(cohort, small, "stage")
     assert not known[0]
