@@ -54,6 +54,9 @@ def predict_site(
     """
     site = LocalSite(study, data)
     rows = site.test if index is None else index
+    missing = set(site.shapes) - set(state)
+    if missing:
+        raise ModelError("MMF-605", f"{len(missing)} weights are missing, e.g. {min(missing)}", data.name)
     try:
         model = site.load(state)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError, StudyError
 from mmfed_common.model import build_model
-from mmfed_common.schedule import Place, used_parameters
+from mmfed_common.schedule import Place, trained_parameters, used_parameters
 from mmfed_server.evaluation_round import pooled_loss
 from mmfed_server.events import EVENTS_FILE, EventLog
 from mmfed_server.exchange import Refusal
@@ -85,6 +85,7 @@ class Rounds:
         self.study = plan.study
         self.roster = Roster(plan.study, plan.sites)
         self.model = build_model(plan.study, plan.topology)
+        self._refuse_idle_stages()
         self.strategy: SiteStrategy | None = None
         self.strategy_stage = -1
 
@@ -95,6 +96,12 @@ class Rounds:
             self._round(state)
         self.files.write_weights(state)
         return state
+
+    def _refuse_idle_stages(self) -> None:
+        for number, stage in enumerate(self.study.training.stages, start=1):
+            if not trained_parameters(self.model.state_dict(), self.model.block_of, stage):
+                blocks = ", ".join(stage.trained_blocks)
+                raise StudyError("MMF-501", f"stage {number} trains {blocks}, which this model does not have")
 
     def _begin(self) -> RunState:
         found = self.files.load() if self.plan.resume else None

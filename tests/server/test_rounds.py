@@ -249,6 +249,15 @@ def test_no_metric_leaves_below_the_least_cell(tmp_path: Path) -> None:
     assert told == {site: count if count >= 5 else 0 for site, count in held_out.items()}
 
 
+def test_a_stage_that_trains_nothing_is_refused_before_the_first_round(tmp_path: Path) -> None:
+    stages = [{"level": "clinical", "rounds": 1}, {"level": "additive", "rounds": 1}]
+    study = small_study(training={"stages": stages})
+    with pytest.raises(MmfedError, match="stage 2 trains additive") as caught:
+        run(study, small_sites(study), tmp_path)
+    assert caught.value.code == "MMF-501"
+    assert StateFile(tmp_path).status() == "failed"
+
+
 def test_early_stopping_ends_a_stage_with_its_best_weights(tmp_path: Path) -> None:
     stages = [
         {"level": "clinical", "rounds": 40, "learning_rate": 0.8},

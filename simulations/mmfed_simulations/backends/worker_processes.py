@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -29,12 +30,13 @@ logger = logging.getLogger(__name__)
 
 def _serve(folder: Path, pipe: Connection) -> None:
     """The worker's loop: a message comes, its reply goes, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends its workers
     torch.set_num_threads(1)
     app = make_client_app(SavedSites(folder))
     while True:
         try:
             message, context = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             return
         pipe.send(app(message, context))
 
