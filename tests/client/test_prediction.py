@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.simulations.small_federation import gene_study, small_sites
 
 from mmfed_client.prediction import predict_site
 from mmfed_client.training.losses import CHUNK
 from mmfed_common.errors import MmfedError
 from mmfed_common.model import build_model
 from mmfed_common.scaling import Moments, Scaling
-from tests.simulations.small_federation import gene_study, small_sites
 
 STUDY = gene_study()
 
