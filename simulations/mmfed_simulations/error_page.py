@@ -16,8 +16,8 @@ FAMILIES = {
 }
 PREAMBLE = """# Errors
 
-Every failure has a code. The program prints it with what is wrong, where, and the next step; the exit code is its
-family, e.g. 2 for `MMF-2xx`. Other exit codes: 64 wrong usage, 70 a defect of mmfed, 130 interrupted.
+Every failure has a code. The program prints it with what is wrong, where, and the next step; the exit code is
+its family, e.g. 2 for `MMF-2xx`. Other exit codes: 64 wrong usage, 70 a defect of mmfed, 130 interrupted.
 """
 
 

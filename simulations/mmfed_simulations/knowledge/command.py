@@ -71,6 +71,10 @@ def build(
     """Build a pack from source files and print what it holds and its hash.
 
     The hash goes into the study, as `sha256` of its section contract.knowledge.
+
+    Examples:
+
+        mmfed-simulate knowledge build --tables downloads --pathways hallmark --out hallmark.mmfk
     """
     chosen = choose_sources(
         tables,
@@ -99,7 +103,12 @@ def show(
     pack: Annotated[Path, typer.Argument(help="A pack.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Verify a pack and print what it holds, where that came from, and its hash."""
+    """Verify a pack and print what it holds, where that came from, and its hash.
+
+    Examples:
+
+        mmfed-simulate knowledge show hallmark.mmfk
+    """
     _print(KnowledgePack.load(pack), as_json)
 
 
