@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from mmfed_common.heldout import HeldOutRule
 from mmfed_common.patients import PatientTensors
 from mmfed_common.topology import Topology

@@ -91,18 +91,9 @@ def run_rounds_benchmark(
 def rounds_table(results: Sequence[dict[str, Any]]) -> Table:
     """Print results side by side."""
     table = Table(title="Rounds with small sites")
-    columns = (
-        "back end",
-        "workers",
-        "sites",
-        "rounds",
-        "s/round",
-        "start-up s",
-        "MB/round",
-        "MB first → last",
-    )
-    for name in columns:
-        table.add_column(name, justify="left" if name == "back end" else "right")
+    table.add_column("back end", min_width=9)
+    for name in ("workers", "sites", "rounds", "s/round", "start s", "MB/round", "MB"):
+        table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         table.add_row(
             str(result["backend"]),
