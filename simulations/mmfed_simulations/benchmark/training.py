@@ -145,7 +145,7 @@ def _open_gates(model: nn.Module) -> None:
     generator = torch_generator(SEED, "gates")
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += NOISE * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(NOISE * torch.randn(parameter.shape, generator=generator))
 
 
 def _step(model: nn.Module, losses: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 
 import pytest
 import torch
@@ -142,6 +143,23 @@ def test_same_bits_for_any_number_of_threads() -> None:
         torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_compiled_attention() -> None:
+    """What a GPU runs, compiled for the CPU; one compilation serves several relations."""
+    compiled = choose("compiled", CPU)
+    assert compiled.name == "compiled"
+    generator = torch.Generator().manual_seed(0)
+    for nodes, count in ((30, 90), (20, 50), (40, 10)):
+        pairs = torch.randint(0, nodes, (2, count), generator=generator)
+        edges = SharedEdges(EdgeList.build(pairs[0], pairs[1]), nodes, nodes, self_loops=True)
+        inputs = [torch.randn(shape, generator=generator) for shape in ((3, nodes, 16), (1, 8, 4))]
+        found = _gradients(lambda v, a, e=edges: compiled.attend(v, a, None, e), inputs)
+        expected = _gradients(lambda v, a, e=edges: PLAIN.attend(v, a, None, e), inputs)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_choice() -> None:

@@ -71,10 +71,21 @@ def _compiled(device: str) -> Kernels:
     if device == "cuda" and importlib.util.find_spec("triton") is None:
         return _fall_back("torch.compile needs triton on a GPU")
 
-    def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return torch.compile(function, dynamic=True)
+    # Edges are passed as tensors: on a module torch.compile would specialise, once for every relation.
+    attending = torch.compile(plain.attend_over, dynamic=True)
+    pooling = torch.compile(plain.pool_over, dynamic=True)
+    scoring = torch.compile(plain.score_over, dynamic=True)
 
-    return Kernels("compiled", compiled(plain.attend), compiled(plain.pool), compiled(plain.score))
+    def attend(values: Tensor, attention: Tensor, target_score: Tensor | None, edges: SharedEdges) -> Tensor:
+        return attending(values, attention, target_score, edges.source, edges.target, edges.targets)
+
+    def pool(values: Tensor, standing: Tensor, edges: SharedEdges) -> Tensor:
+        return pooling(values, standing, edges.source, edges.target, edges.targets)
+
+    def score(values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
+        return scoring(values, weights, edges.source, edges.target, edges.targets)
+
+    return Kernels("compiled", attend, pool, score)
 
 
 @cache

@@ -59,24 +59,7 @@ def attend(values: Tensor, attention: Tensor, target_score: Tensor | None, edges
     Tensor
         ``(patients, targets, hidden)``; exactly 0 for a target without edges.
     """
-    patients, _, hidden = values.shape
-    channels = attention.shape[2]
-    heads = hidden // channels
-    scores = head_scores(values, attention)
-    source_score = scores[..., :heads]
-    if target_score is None:
-        target_score = scores[..., heads:]
-    score = source_score.index_select(1, edges.source) + target_score.index_select(1, edges.target)
-    score = functional.leaky_relu(score, NEGATIVE_SLOPE)
-    index = edges.target[None, :, None].expand(patients, len(edges), heads)
-    largest = score.new_full((patients, edges.targets, heads), -torch.inf)
-    largest = largest.scatter_reduce(1, index, score.detach(), "amax").index_select(1, edges.target)
-    weight = torch.exp(score - largest)
-    total = weight.new_zeros(patients, edges.targets, heads).index_add(1, edges.target, weight)
-    share = weight / total.index_select(1, edges.target)
-    gathered = values.index_select(1, edges.source).view(patients, len(edges), heads, channels)
-    message = (gathered * share.unsqueeze(-1)).flatten(2)
-    return values.new_zeros(patients, edges.targets, hidden).index_add(1, edges.target, message)
+    return attend_over(values, attention, target_score, edges.source, edges.target, edges.targets)
 
 
 def pool(values: Tensor, standing: Tensor, edges: SharedEdges) -> Tensor:
@@ -96,15 +79,7 @@ def pool(values: Tensor, standing: Tensor, edges: SharedEdges) -> Tensor:
     Tensor
         ``(patients, targets, hidden)``.
     """
-    patients, _, hidden = values.shape
-    own = standing.index_select(1, edges.source)
-    index = edges.target.expand(patients, len(edges))
-    best = own.new_zeros(patients, edges.targets).scatter_reduce(1, index, own, "amax")
-    counts = ((own == best.index_select(1, edges.target)) & (own > 0)).to(values.dtype)
-    number = counts.new_zeros(patients, edges.targets).index_add(1, edges.target, counts)
-    weight = counts / number.clamp(min=1.0).index_select(1, edges.target)
-    message = values.index_select(1, edges.source) * weight.unsqueeze(-1)
-    return values.new_zeros(patients, edges.targets, hidden).index_add(1, edges.target, message)
+    return pool_over(values, standing, edges.source, edges.target, edges.targets)
 
 
 def score(values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
@@ -124,5 +99,52 @@ def score(values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
     Tensor
         ``(patients, targets)``.
     """
-    contribution = (values.index_select(1, edges.source) * weights).sum(dim=2)
-    return values.new_zeros(values.shape[0], edges.targets).index_add(1, edges.target, contribution)
+    return score_over(values, weights, edges.source, edges.target, edges.targets)
+
+
+def attend_over(
+    values: Tensor,
+    attention: Tensor,
+    target_score: Tensor | None,
+    source: Tensor,
+    target: Tensor,
+    targets: int,
+) -> Tensor:
+    """:func:`attend` with the edges as tensors, which ``torch.compile`` does not specialise on."""
+    patients, _, hidden = values.shape
+    channels = attention.shape[2]
+    heads = hidden // channels
+    scores = head_scores(values, attention)
+    source_score = scores[..., :heads]
+    if target_score is None:
+        target_score = scores[..., heads:]
+    score = source_score.index_select(1, source) + target_score.index_select(1, target)
+    score = functional.leaky_relu(score, NEGATIVE_SLOPE)
+    index = target[None, :, None].expand(patients, source.shape[0], heads)
+    largest = score.new_full((patients, targets, heads), -torch.inf)
+    largest = largest.scatter_reduce(1, index, score.detach(), "amax").index_select(1, target)
+    weight = torch.exp(score - largest)
+    total = weight.new_zeros(patients, targets, heads).index_add(1, target, weight)
+    share = weight / total.index_select(1, target)
+    gathered = values.index_select(1, source).view(patients, source.shape[0], heads, channels)
+    message = (gathered * share.unsqueeze(-1)).flatten(2)
+    return values.new_zeros(patients, targets, hidden).index_add(1, target, message)
+
+
+def pool_over(values: Tensor, standing: Tensor, source: Tensor, target: Tensor, targets: int) -> Tensor:
+    """:func:`pool` with the edges as tensors."""
+    patients, _, hidden = values.shape
+    own = standing.index_select(1, source)
+    index = target.expand(patients, source.shape[0])
+    best = own.new_zeros(patients, targets).scatter_reduce(1, index, own, "amax")
+    counts = ((own == best.index_select(1, target)) & (own > 0)).to(values.dtype)
+    number = counts.new_zeros(patients, targets).index_add(1, target, counts)
+    weight = counts / number.clamp(min=1.0).index_select(1, target)
+    message = values.index_select(1, source) * weight.unsqueeze(-1)
+    return values.new_zeros(patients, targets, hidden).index_add(1, target, message)
+
+
+def score_over(values: Tensor, weights: Tensor, source: Tensor, target: Tensor, targets: int) -> Tensor:
+    """:func:`score` with the edges as tensors."""
+    contribution = (values.index_select(1, source) * weights).sum(dim=2)
+    return values.new_zeros(values.shape[0], targets).index_add(1, target, contribution)
