@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmfed_common.contract import Contract
 from mmfed_common.graph.links import patient_gene_links
 from mmfed_common.model.clinical import CLINICAL, output_sizes, zero_linear
+from mmfed_common.model.edges import SharedEdges
 from mmfed_common.model.fusion import Fusion
 from mmfed_common.model.kernels import Kernels
 from mmfed_common.model.pathways import pathway_edges
@@ -115,7 +116,7 @@ class FullBlock(nn.Module):
             if name == "gene" and self.membership is not None and linked is not None:
                 standing = present.to(nodes[name].dtype) + linked
                 pathways = kernels.pool(nodes[name], standing, self.membership)
-                seen = _reached(present, self.membership.source, self.membership.target, pathways.shape[1])
+                seen = _reached(present, self.membership, kernels)
                 summaries.append(masked_mean(pathways, seen))
             else:
                 mask = _best(present, linked) if name == "gene" and linked is not None else present
@@ -129,8 +130,7 @@ def _best(present: Tensor, linked: Tensor) -> Tensor:
     return torch.where(linked.any(dim=1, keepdim=True), linked, present)
 
 
-def _reached(present: Tensor, source: Tensor, target: Tensor, pathways: int) -> Tensor:
+def _reached(present: Tensor, membership: SharedEdges, kernels: Kernels) -> Tensor:
     """Which pathways have at least one measured gene, ``(patients, pathways)`` bool."""
-    measured = present.index_select(1, source).to(torch.float32)
-    count = measured.new_zeros(present.shape[0], pathways).index_add(1, target, measured)
-    return count > 0
+    measured = present.to(torch.float32).unsqueeze(2)
+    return kernels.score(measured, measured.new_ones(1, len(membership), 1), membership) > 0

@@ -74,7 +74,7 @@ def test_nobody_dies_with_hazard_near_zero() -> None:
     logits = torch.full((1, 3), -40.0, requires_grad=True)
     days = survival.restricted_mean_survival(logits, BINS)
     days.sum().backward()
-    assert float(days) == pytest.approx(600.0)
+    assert days.item() == pytest.approx(600.0)
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 

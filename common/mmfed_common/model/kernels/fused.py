@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,8 @@ from mmfed_common.model.kernels import pooling_loops as loops
 from mmfed_common.model.kernels.threads import split
 
 Array = npt.NDArray[Any]
+CHUNK = 16
+"""Pooling takes so many numbers of a row together."""
 
 
 def attend(values: Tensor, attention: Tensor, target_score: Tensor | None, edges: SharedEdges) -> Tensor:
@@ -34,13 +37,23 @@ def attend(values: Tensor, attention: Tensor, target_score: Tensor | None, edges
 
 
 def pool(values: Tensor, standing: Tensor, edges: SharedEdges) -> Tensor:
-    """Mean over the sources of highest standing; see :func:`mmfed_common.model.kernels.plain.pool`."""
+    """Mean over the sources of highest standing; see :func:`mmfed_common.model.kernels.plain.pool`.
+
+    In float32; anything else takes the plain form.
+    """
+    if values.dtype != torch.float32:
+        return plain.pool(values, standing, edges)
     result: Tensor = _Pool.apply(values, standing, edges)  # type: ignore[no-untyped-call]
     return result
 
 
 def score(values: Tensor, weights: Tensor, edges: SharedEdges) -> Tensor:
-    """Weighted sum over sources; see :func:`mmfed_common.model.kernels.plain.score`."""
+    """Weighted sum over sources; see :func:`mmfed_common.model.kernels.plain.score`.
+
+    In float32; anything else takes the plain form.
+    """
+    if values.dtype != torch.float32:
+        return plain.score(values, weights, edges)
     result: Tensor = _Score.apply(values, weights, edges)  # type: ignore[no-untyped-call]
     return result
 
@@ -83,9 +96,11 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, standing: Tensor, edges: SharedEdges) -> Tensor:
         values, standing = values.contiguous(), standing.contiguous()
-        out = values.new_zeros(values.shape[0], edges.targets, values.shape[2])
+        out = values.new_empty(values.shape[0], edges.targets, values.shape[2])
+        chunk = math.gcd(values.shape[2], CHUNK)
+        ctx.sizes = (0,) * (values.shape[2] // chunk), (0,) * chunk
         arrays = (values, standing, edges.pointer, edges.source_int32, out)
-        split(partial(loops.pool_forward, *map(_array, arrays)), values.shape[0])
+        split(partial(loops.pool_forward, *ctx.sizes, *map(_array, arrays)), values.shape[0])
         ctx.edges, ctx.sources = edges, values.shape[1]
         ctx.save_for_backward(standing)
         return out
@@ -95,9 +110,9 @@ class _Pool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (standing,) = ctx.saved_tensors
         edges: SharedEdges = ctx.edges
-        grad_values = grad.new_zeros(grad.shape[0], ctx.sources, grad.shape[2])
+        grad_values = grad.new_empty(grad.shape[0], ctx.sources, grad.shape[2])
         arrays = (standing, edges.pointer, edges.source_int32, grad.contiguous(), grad_values)
-        split(partial(loops.pool_backward, *map(_array, arrays)), grad.shape[0])
+        split(partial(loops.pool_backward, *ctx.sizes, *map(_array, arrays)), grad.shape[0])
         return grad_values, None, None
 
 

@@ -9,60 +9,58 @@ import numba
 import numpy as np
 
 from mmfed_common.model.kernels.attention_loops import COMPILE
+from mmfed_common.model.kernels.edge_vectors import add_scaled
 
 
 @numba.njit(**COMPILE)
-def pool_forward(values, standing, pointer, source, out, first, last):  # type: ignore[no-untyped-def]
-    """Mean over the sources with a target's highest standing."""
-    hidden = values.shape[2]
+def best_standing(standing, among):  # type: ignore[no-untyped-def]
+    """Highest standing among some sources, and how many have it."""
+    best, number = np.float32(0), 0
+    for origin in among:
+        if standing[origin] > best:
+            best, number = standing[origin], 1
+        elif standing[origin] == best:
+            number += 1
+    return best, number
+
+
+@numba.njit(**COMPILE)
+def pool_forward(heads, channels, values, standing, pointer, source, out, first, last):  # type: ignore[no-untyped-def]
+    """Mean over the sources with a target's highest standing.
+
+    ``heads`` and ``channels`` are tuples whose lengths give the width when multiplied.
+    """
+    share = np.empty((1, len(heads)), np.float32)
     for patient in range(first, last):
+        own, own_standing, result = values[patient], standing[patient], out[patient]
+        result[:] = 0
         for target in range(pointer.shape[0] - 1):
-            begin, end = pointer[target], pointer[target + 1]
-            best = standing.dtype.type(0)
-            number = 0
-            for edge in range(begin, end):
-                own = standing[patient, source[edge]]
-                if own > best:
-                    best, number = own, 1
-                elif own == best:
-                    number += 1
+            among = source[pointer[target] : pointer[target + 1]]
+            best, number = best_standing(own_standing, among)
             if best == 0:
                 continue
-            share = values.dtype.type(1.0 / number)
-            for edge in range(begin, end):
-                origin = source[edge]
-                if standing[patient, origin] == best:
-                    for channel in range(hidden):
-                        out[patient, target, channel] += values[patient, origin, channel]
-            for channel in range(hidden):
-                out[patient, target, channel] *= share
+            share[:] = np.float32(1) / np.float32(number)
+            for origin in among:
+                if own_standing[origin] == best:
+                    add_scaled(heads, channels, share, 0, own, origin, result, target)
 
 
 @numba.njit(**COMPILE)
-def pool_backward(standing, pointer, source, grad, grad_values, first, last):  # type: ignore[no-untyped-def]
+def pool_backward(heads, channels, standing, pointer, source, grad, grad_values, first, last):  # type: ignore[no-untyped-def]
     """Hand each pool's gradient back to the sources it was the mean of."""
-    hidden = grad.shape[2]
-    scaled = np.empty(hidden, grad.dtype)
+    share = np.empty((1, len(heads)), np.float32)
     for patient in range(first, last):
+        own_standing, own, result = standing[patient], grad[patient], grad_values[patient]
+        result[:] = 0
         for target in range(pointer.shape[0] - 1):
-            begin, end = pointer[target], pointer[target + 1]
-            best = standing.dtype.type(0)
-            number = 0
-            for edge in range(begin, end):
-                own = standing[patient, source[edge]]
-                if own > best:
-                    best, number = own, 1
-                elif own == best:
-                    number += 1
+            among = source[pointer[target] : pointer[target + 1]]
+            best, number = best_standing(own_standing, among)
             if best == 0:
                 continue
-            for channel in range(hidden):
-                scaled[channel] = grad[patient, target, channel] / number
-            for edge in range(begin, end):
-                origin = source[edge]
-                if standing[patient, origin] == best:
-                    for channel in range(hidden):
-                        grad_values[patient, origin, channel] += scaled[channel]
+            share[:] = np.float32(1) / np.float32(number)
+            for origin in among:
+                if own_standing[origin] == best:
+                    add_scaled(heads, channels, share, 0, own, target, result, origin)
 
 
 @numba.njit(**COMPILE)
