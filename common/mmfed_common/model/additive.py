@@ -22,9 +22,10 @@ WIDE_GAIN = 3.0
 
 
 class PathwayScores(nn.Module):
-    """Genes → pathway scores: a weighted sum in which a pathway sees only its own genes.
+    """Genes → pathway scores: weighted sums in which a pathway sees only its own genes.
 
-    One weight for each membership and gene layer, starting at 1/√(genes of the pathway × layers).
+    One score for each pathway and gene layer, so that a layer that carries nothing adds no noise to one that
+    does. One weight for each membership and layer, starting at 1/√(genes of the pathway).
     """
 
     def __init__(self, topology: Topology) -> None:
@@ -33,21 +34,24 @@ class PathwayScores(nn.Module):
         if edges is None:
             raise ValueError("the topology has no pathways")
         self.edges = edges
-        channels = len(topology.channels["gene"])
-        self.weight = nn.Embedding(max(len(edges), 1), channels)
+        self.layers = len(topology.channels["gene"])
+        self.weight = nn.Embedding(max(len(edges), 1), self.layers)
         size = torch.bincount(edges.target, minlength=edges.targets).clamp(min=1)
-        start = (size[edges.target] * channels).to(torch.float32).rsqrt()
+        start = size[edges.target].to(torch.float32).rsqrt()
         with torch.no_grad():
-            self.weight.weight.copy_(start[:, None].expand(-1, channels))
+            self.weight.weight.copy_(start[:, None].expand(-1, self.layers))
 
     @property
     def width(self) -> int:
         """How many scores there are."""
-        return self.edges.targets
+        return self.edges.targets * self.layers
 
     def forward(self, values: Tensor, kernels: Kernels) -> Tensor:
-        """``(patients, genes, layers)`` → ``(patients, pathways)``."""
-        return kernels.score(values, rows(self.weight, values.shape[0]), self.edges)
+        """``(patients, genes, layers)`` → ``(patients, pathways × layers)``."""
+        weights = rows(self.weight, values.shape[0])
+        one_layer = [slice(layer, layer + 1) for layer in range(self.layers)]
+        scores = [kernels.score(values[..., i], weights[..., i], self.edges) for i in one_layer]
+        return torch.stack(scores, dim=2).flatten(1)
 
 
 class AdditiveBlock(nn.Module):

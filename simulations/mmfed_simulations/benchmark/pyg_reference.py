@@ -89,9 +89,9 @@ class PygNetwork(nn.Module):
         if name == "gene" and self.additive is not None and self.additive.pathways is not None:
             edges = self.additive.pathways.edges
             source, target = _repeated(edges, patients)
-            message = (values[source] * self.additive.pathways.weight.weight.repeat(patients, 1)).sum(dim=1)
+            message = values[source] * self.additive.pathways.weight.weight.repeat(patients, 1)
             score = scatter(message, target, dim_size=patients * edges.targets)
-            return torch.tanh(PATHWAY_GAIN * score.view(patients, edges.targets))
+            return torch.tanh(PATHWAY_GAIN * score.view(patients, self.additive.pathways.width))
         if name == "imaging_feature":
             count = scatter(present.float(), owner, dim_size=patients).clamp(min=1)
             wide: Tensor = scatter(values, owner, dim_size=patients) / count
