@@ -85,7 +85,7 @@ CODES: dict[str, Code] = {
     "MMF-220": Code("A binary column holds something other than 0 and 1.", "Recode the column to 0 and 1."),
     "MMF-221": Code(
         "An outcome of some patients is not known.",
-        "Nothing need be done: who has no known outcome at all is left out. Fill the cells if they are known.",
+        "Nothing need be done: who has no known outcome is left out. Fill the cells if they are known.",
     ),
     "MMF-222": Code(
         "Some patients have a follow-up of zero.",
@@ -103,14 +103,6 @@ CODES: dict[str, Code] = {
     "MMF-301": Code(
         "The study asks for differential privacy, which this version does not train with.",
         'Set `[privacy] mode = "none"`, or use a version that has it; nothing was trained.',
-    ),
-    "MMF-302": Code(
-        "A loss is not a sum over patients.",
-        "Use the discrete-time hazard or a cross-entropy; clipping per patient is void otherwise.",
-    ),
-    "MMF-303": Code(
-        "Something estimated from private patients is not allowed with differential privacy.",
-        "Use reference means and deviations and declared edges.",
     ),
     # 4xx: network and trust
     "MMF-401": Code(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+
 from mmfed_common.error_codes import CODES
 from mmfed_common.errors import CohortError, DataError, Fault
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mmfed_common.errors import StudyError
 from mmfed_common.heldout import HeldOutRule
 

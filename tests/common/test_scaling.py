@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mmfed_common.contract import Contract
 from mmfed_common.patients import NodeTensors, Outcomes, PatientTensors
 from mmfed_common.scaling import Moments, Scaling

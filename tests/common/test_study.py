@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mmfed_common.errors import PrivacyError, StudyError
 from mmfed_common.study import Study
 

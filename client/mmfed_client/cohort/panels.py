@@ -110,7 +110,10 @@ def unknown_symbols(unknown: Sequence[str], table: str, *, covered: bool) -> lis
         hint = "; some look like dates, into which spreadsheets turn names such as MARCHF1 or SEPTIN2"
     elif any(ENSEMBL.match(name) for name in unknown):
         hint = "; some are Ensembl identifiers, which must be replaced by HGNC symbols"
-    what = f"{len(unknown)} column(s) are no gene of the study's knowledge pack, or an ambiguous name: {_some(unknown)}{hint}"
+    what = (
+        f"{len(unknown)} column(s) are no gene of the study's knowledge pack, or an ambiguous name: "
+        f"{_some(unknown)}{hint}"
+    )
     severity = "warning" if covered else "error"
     return [Fault("MMF-213", what, table, None, unknown[0], len(unknown), severity)]
 
