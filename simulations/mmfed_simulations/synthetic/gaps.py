@@ -12,7 +12,7 @@ from mmfed_simulations.synthetic.truth import Floats, Integers
 Booleans = npt.NDArray[np.bool_]
 
 MISSING_WEIGHT = {
-    "expression": 0.5,
+    "expression": 0.2,
     "methylation": 1.5,
     "cnv": 1.0,
     "mutation": 1.0,

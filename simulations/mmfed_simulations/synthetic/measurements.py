@@ -13,8 +13,13 @@ from mmfed_simulations.synthetic.truth import MODULE, Floats, Integers, PlantedT
 
 FACTOR_LOADING = 0.93
 MODULE_LOADING = 0.9
+ON_OFF = 0.8
+"""Share of a pathway factor's variance that is its being active or not."""
+
 SEGMENT = 15
 """Neighbouring genes that share a copy-number segment."""
+METHYLATION_PATTERNS = 5
+"""Genome-wide methylation patterns, such as the CpG island methylator phenotype."""
 
 STAGES = ("I", "II", "III", "IV")
 GRADES = ("G1", "G2", "G3")
@@ -110,15 +115,16 @@ def _modules(settings: SyntheticSettings, modality: str, n: int, size: int) -> F
 def _genes(
     settings: SyntheticSettings, truth: PlantedTruth, n: int
 ) -> tuple[Floats, Integers, Integers, Floats]:
-    """Activity = pathway factor + copy number + own variation; mutations and methylation follow it."""
+    """Activity = pathway on or off + copy number + own variation; mutations and methylation follow it."""
     draw = numpy_generator(settings.seed, "synthetic", "genes")
     n_genes = settings.genes
     segments = draw.normal(size=(n, n_genes // SEGMENT + 1))[:, np.arange(n_genes) // SEGMENT]
-    copies = np.sqrt(0.7) * segments + np.sqrt(0.3) * draw.normal(size=(n, n_genes))
+    copies = np.sqrt(0.9) * segments + np.sqrt(0.1) * draw.normal(size=(n, n_genes))
     own = 0.4 * copies + np.sqrt(1 - 0.16) * draw.normal(size=(n, n_genes))
     activity = own.copy()
     for core in truth.cores.values():
-        factor = draw.normal(size=(n, 1))
+        active = draw.choice([-1.0, 1.0], size=(n, 1))
+        factor = np.sqrt(ON_OFF) * active + np.sqrt(1 - ON_OFF) * draw.normal(size=(n, 1))
         activity[:, core] = FACTOR_LOADING * factor + np.sqrt(1 - FACTOR_LOADING**2) * own[:, core]
     rate = draw.uniform(0.01, 0.06, size=n_genes)
     planted = truth.gene_weights != 0
@@ -127,5 +133,7 @@ def _genes(
     activity += 0.4 * mutation * planted
     gene = standardise(activity)
     copy_number = np.digitize(copies, [-2.0, -1.0, 1.0, 2.0]) - 2
-    methylation = draw.normal(-0.5, 1.0, size=n_genes) - 0.2 * gene + 0.7 * draw.normal(size=(n, n_genes))
+    patterns = draw.normal(size=(n, METHYLATION_PATTERNS)) @ draw.normal(size=(METHYLATION_PATTERNS, n_genes))
+    noise = np.sqrt(0.9 / METHYLATION_PATTERNS) * patterns + np.sqrt(0.1) * draw.normal(size=(n, n_genes))
+    methylation = draw.normal(-0.5, 1.0, size=n_genes) - 0.2 * gene + 0.7 * noise
     return gene, copy_number, mutation, methylation

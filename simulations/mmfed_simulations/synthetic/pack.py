@@ -16,6 +16,8 @@ from mmfed_simulations.synthetic.truth import Integers, PlantedTruth
 ORIGIN = "synthetic"
 RANDOM_TARGETS = 2
 """Random regulatory and protein partners of each gene and protein, beside those of its module."""
+REGULATED = 6
+"""The first gene of a module regulates the next ones, up to this position."""
 
 
 def make_pack(settings: SyntheticSettings, truth: PlantedTruth) -> KnowledgePack:
@@ -26,7 +28,7 @@ def make_pack(settings: SyntheticSettings, truth: PlantedTruth) -> KnowledgePack
     draw = numpy_generator(settings.seed, "synthetic", "knowledge")
     proteins = [Protein(n, (truth.genes[g],)) for n, g in zip(truth.proteins, truth.codes_for, strict=True)]
     regulation = [
-        (int(core[0]), int(target)) for core in truth.cores.values() for target in core[1:]
+        (int(core[0]), int(target)) for core in truth.cores.values() for target in core[1:REGULATED]
     ] + _random_pairs(draw, settings.genes)
     interactions = _random_pairs(draw, settings.proteins)
     described = json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode()

@@ -19,9 +19,9 @@ class Effects(Section):
 
     clinical: Spread = 1.0
     gene: Spread = 1.5
-    protein: Spread = 0.2
-    metabolite: Spread = 0.15
-    imaging: Spread = 0.25
+    protein: Spread = 0.15
+    metabolite: Spread = 0.1
+    imaging: Spread = 0.15
 
 
 class SyntheticSettings(Section):
@@ -66,14 +66,14 @@ class SyntheticSettings(Section):
     imaging_features: Count = 16
     tiles: Count = 4
     pathways: Count = 24
-    pathway_size: Annotated[int, Field(ge=3)] = 6
+    pathway_size: Annotated[int, Field(ge=3)] = 5
     planted_genes: Count = 20
     planted_pathways: Count = 4
     missing: Share = 0.05
     values_missing: Share = 0.01
     batch_effect: Spread = 0.2
     weibull_shape: Annotated[float, Field(gt=0)] = 1.2
-    median_days: Annotated[float, Field(gt=0)] = 550.0
+    median_days: Annotated[float, Field(gt=0)] = 450.0
     effects: Effects = Effects()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
 

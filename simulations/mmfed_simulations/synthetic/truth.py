@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 CORE_GENES = 5
-"""Genes of a pathway that move together, in every pathway that is not planted."""
+"""Genes of a module that its pathway lists, in every pathway that is not planted."""
 
 MODULE = {"protein": 10, "metabolite": 10, "imaging": 8}
 """Neighbouring proteins, metabolites or imaging features that move together; one such module is planted."""
@@ -35,7 +35,8 @@ class PlantedTruth:
     planted_pathways
         Names of the planted pathways.
     cores
-        Pathway name → indices of its genes that share a common factor.
+        Pathway name → indices of the genes that move together: in a planted pathway its planted genes, in any
+        other a larger module, of which the pathway lists a few. Every gene is in one of them.
     gene_weights, protein_weights, metabolite_weights, imaging_weights
         Weight of each standardised feature in its part of the log-hazard, before the part is scaled; 0 where
         nothing is planted.
@@ -72,20 +73,19 @@ def plant(settings: SyntheticSettings) -> PlantedTruth:
     gene_weights = np.zeros(n_genes)
     pathways: dict[str, Integers] = {}
     cores: dict[str, Integers] = {}
-    free = others.copy()
+    modules = np.array_split(others, max(1, settings.pathways - settings.planted_pathways))
     for index, name in enumerate(names):
         if index < settings.planted_pathways:
             core = planted[index * per_pathway : (index + 1) * per_pathway]
             direction = 1.0 if index % 2 == 0 else -1.0
             gene_weights[core] = direction * draw.uniform(0.8, 1.2, size=per_pathway)
         else:
-            size = min(CORE_GENES, settings.pathway_size)
-            if len(free) < size:
-                free = draw.permutation(others)
-            core, free = free[:size], free[size:]
-        rest = draw.choice(np.setdiff1d(others, core), size=settings.pathway_size - len(core), replace=False)
+            core = modules[index - settings.planted_pathways]
+        known = core[: min(max(CORE_GENES, per_pathway), settings.pathway_size)]
+        spare = np.setdiff1d(others, core)
+        rest = draw.choice(spare, size=min(settings.pathway_size - len(known), len(spare)), replace=False)
         cores[name] = np.sort(core).astype(np.int64)
-        pathways[name] = np.sort(np.concatenate([core, rest])).astype(np.int64)
+        pathways[name] = np.sort(np.concatenate([known, rest])).astype(np.int64)
     return PlantedTruth(
         genes=_names("GENE", n_genes),
         proteins=_names("PROT", settings.proteins),

@@ -22,8 +22,8 @@ class Rounds(Section):
     """Rounds of each stage of the study that is written."""
 
     clinical: int = 60
-    additive: int = 60
-    full: int = 10
+    additive: int = 200
+    full: int = 5
 
 
 def write_consortium(
