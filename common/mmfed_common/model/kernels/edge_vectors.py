@@ -183,6 +183,7 @@ def edge_backward(  # type: ignore[no-untyped-def]
     """Backward pass of one edge; ``mean``: by head, the product of the target's gradient with its output."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Value:
+        """Emit the vector code of one edge's backward pass."""
         lanes = _lanes(context, builder, signature)
         row, given, grad_row = (lanes.row(position, args) for position in (2, 8, 12))
         means, to_source, to_target = (lanes.row(position, args, lanes.heads) for position in (10, 14, 16))

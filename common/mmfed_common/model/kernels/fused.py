@@ -77,6 +77,7 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Give the gradients of values, score vectors and target scores; the edges have none."""
         values, vectors, target_score, out, shares = ctx.saved_tensors
         edges: SharedEdges = ctx.edges
         patients = values.shape[0]
@@ -130,6 +131,7 @@ class _Score(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """Give the gradients of values and weights; the edges have none."""
         values, weights = ctx.saved_tensors
         edges: SharedEdges = ctx.edges
         shared = tuple(map(_array, (edges.pointer, edges.source_int32, grad.contiguous())))
