@@ -39,7 +39,7 @@ def _gradients(run: object, inputs: list[Tensor]) -> list[Tensor]:
     return [out.detach(), *torch.autograd.grad((out * weight).sum(), leaves)]
 
 
-def _same(kernel: str, inputs: list[Tensor], *rest: object) -> None:
+def assert_same(kernel: str, inputs: list[Tensor], *rest: object) -> None:
     results = []
     for form in (PLAIN, FUSED):
         operation = getattr(form, kernel)
@@ -63,7 +63,7 @@ def test_attention(
         2 * torch.randn(1 if shared else patients, heads, channels, generator=generator),
         4 * torch.randn(patients, edges.targets, heads, generator=generator),
     ]
-    _same("attend", inputs, edges)
+    assert_same("attend", inputs, edges)
 
 
 @settings(max_examples=60)
@@ -82,7 +82,7 @@ def test_attention_within_one_type(
         torch.randn(patients, nodes, heads * channels, generator=generator),
         2 * torch.randn(1 if shared else patients, 2 * heads, channels, generator=generator),
     ]
-    _same("attend", inputs, None, within)
+    assert_same("attend", inputs, None, within)
 
 
 @settings(max_examples=60)
@@ -91,7 +91,7 @@ def test_pool(edges: SharedEdges, patients: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     standing = torch.randint(0, 3, (patients, edges.sources), generator=generator).float()
     values = torch.randn(patients, edges.sources, 5, generator=generator)
-    _same("pool", [values], standing, edges)
+    assert_same("pool", [values], standing, edges)
 
 
 @settings(max_examples=60)
@@ -100,7 +100,7 @@ def test_score(edges: SharedEdges, patients: int, shared: bool, seed: int) -> No
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(patients, edges.sources, 2, generator=generator)
     weights = torch.randn(1 if shared else patients, len(edges), 2, generator=generator)
-    _same("score", [values, weights], edges)
+    assert_same("score", [values, weights], edges)
 
 
 @pytest.mark.parametrize("form", [PLAIN, FUSED], ids=["plain", "fused"])
