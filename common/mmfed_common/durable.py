@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace a file in one step: write beside it, flush to the disk, rename, flush the folder.
+
+    Parameters
+    ----------
+    mode
+        Permissions, before the process's umask; the file never has others, not even for a moment.
 
     Raises
     ------
@@ -15,7 +20,9 @@ def write_durably(path: Path, content: bytes) -> None:
         As the operating system gives it; the old file is then untouched.
     """
     beside = path.with_name(f"{path.name}.partial")
-    with open(beside, "wb") as file:
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

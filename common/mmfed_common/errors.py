@@ -56,12 +56,16 @@ class MmfedError(Exception):
         return (type(self), (self.code, self.what, self.where))
 
 
+class MachineError(MmfedError):
+    """``MMF-1xx``: this machine: disk, clock, memory, device, installation."""
+
+
 class DataError(MmfedError):
     """``MMF-2xx``: a site's own tables or their description."""
 
 
 class PrivacyError(MmfedError):
-    """``MMF-3xx``: something that would break a privacy guarantee."""
+    """``MMF-3xx``: something that would break a privacy guarantee, or that a site's policy refuses."""
 
 
 class NetworkError(MmfedError):

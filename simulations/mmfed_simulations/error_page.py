@@ -8,8 +8,9 @@ from __future__ import annotations
 from mmfed_common.error_codes import CODES
 
 FAMILIES = {
+    "1": "1xx: this machine and its installation",
     "2": "2xx: a site's data",
-    "3": "3xx: privacy",
+    "3": "3xx: privacy and what protects a site",
     "4": "4xx: network and trust",
     "5": "5xx: study and runs",
     "6": "6xx: knowledge, graph, model",

@@ -1,5 +1,5 @@
 """``mmfed-simulate``: one command a file, each thin over a function that tests can call."""
 
-from mmfed_simulations.cli.entry import main
+from mmfed_simulations.cli.program import main
 
 __all__ = ["main"]

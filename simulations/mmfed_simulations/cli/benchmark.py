@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
 from mmfed_common.knowledge import KnowledgePack
-from mmfed_simulations.cli.output import AsJson, print_json, progress_bar, stdout
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 

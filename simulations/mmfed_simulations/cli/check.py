@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from mmfed_common.command_line.output import AsJson, print_json, stdout
 from mmfed_common.study import Study
 from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, StudyFile
-from mmfed_simulations.cli.output import AsJson, print_json, stdout
 
 
 def check(study: StudyFile, cohort: CohortFolder, data: DataRoot = None, as_json: AsJson = False) -> None:

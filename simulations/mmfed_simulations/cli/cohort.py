@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from mmfed_simulations.cli.output import AsJson, print_json, progress_bar, stdout
+from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
 from mmfed_simulations.synthetic.settings import SyntheticSettings, settings_from
 
 DEFAULT = SyntheticSettings()

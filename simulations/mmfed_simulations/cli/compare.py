@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
 from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, OutFolder, StudyFile
-from mmfed_simulations.cli.output import AsJson, print_json, progress_bar, stdout
 
 
 class Folds(StrEnum):

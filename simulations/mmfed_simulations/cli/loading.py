@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from mmfed_client.cohort import format_faults
+from mmfed_common.command_line.output import progress_bar
 from mmfed_common.errors import CohortError
 from mmfed_common.study import Study
-from mmfed_simulations.cli.output import progress_bar
 from mmfed_simulations.consortium import LoadedConsortium, load_consortium
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
 from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, OutFolder, StudyFile
-from mmfed_simulations.cli.output import AsJson, print_json, progress_bar, stdout
 
 if TYPE_CHECKING:
     from mmfed_simulations.consortium import LoadedConsortium

@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from mmfed_common.error_codes import CODES
 from mmfed_common.errors import MmfedError
-from mmfed_simulations.cli import entry
+from mmfed_simulations.cli import program
 from mmfed_simulations.cli.app import app
 
 SMALL = ("--sites", "3", "--patients", "90", "--genes", "40", "--pathways", "6", "--seed", "3")
@@ -25,7 +25,7 @@ SMALL = ("--sites", "3", "--patients", "90", "--genes", "40", "--pathways", "6",
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small consortium, with a study of few rounds."""
     folder = tmp_path_factory.mktemp("cli") / "small"
-    assert entry.run(["cohort", "--out", str(folder), *SMALL, "--json"]) == 0
+    assert program.run(["cohort", "--out", str(folder), *SMALL, "--json"]) == 0
     text = (folder / "study.toml").read_text()
     for line in text.splitlines():
         if line.startswith("rounds = "):
@@ -59,7 +59,7 @@ def test_all_commands_are_there() -> None:
 def test_help_teaches_with_an_example_and_offers_json(
     path: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert entry.run([*path, "--help"]) == 0
+    assert program.run([*path, "--help"]) == 0
     text = capsys.readouterr().out
     assert "mmfed-simulate " + " ".join(path) in text.split("Usage", 1)[1].split("\n", 1)[1]
     assert "--json" in text
@@ -68,11 +68,11 @@ def test_help_teaches_with_an_example_and_offers_json(
 def test_cohort_prints_the_same_figures_as_table_and_as_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert entry.run(["cohort", "--source", "lung", "--out", str(tmp_path / "a"), "--json"]) == 0
+    assert program.run(["cohort", "--source", "lung", "--out", str(tmp_path / "a"), "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert sum(site["patients"] for site in content["sites"]) == 228
     assert sum(site["events"] for site in content["sites"]) == 165
-    assert entry.run(["cohort", "--source", "lung", "--out", str(tmp_path / "b")]) == 0
+    assert program.run(["cohort", "--source", "lung", "--out", str(tmp_path / "b")]) == 0
     assert "228 patients" in capsys.readouterr().out
 
 
@@ -95,20 +95,20 @@ def test_errors_name_code_and_next_step_and_set_the_exit_code(
         ],
     }
     for code, arguments in cases.items():
-        assert entry.run(arguments) == int(code[4]), code
+        assert program.run(arguments) == int(code[4]), code
         captured = capsys.readouterr()
         assert captured.err.startswith(code)
         assert CODES[code].next_step in captured.err
         assert captured.out == ""
         assert "Traceback" not in captured.err
-        assert entry.run([*arguments, "--json"]) == int(code[4])
+        assert program.run([*arguments, "--json"]) == int(code[4])
         assert json.loads(capsys.readouterr().out)["error"]["code"] == code
 
 
 def test_wrong_usage_is_64(capsys: pytest.CaptureFixture[str]) -> None:
-    assert entry.run(["run"]) == 64
-    assert entry.run(["cohort", "--out", "x", "--sites", "none"]) == 64
-    assert entry.run(["unheard-of"]) == 64
+    assert program.run(["run"]) == 64
+    assert program.run(["cohort", "--out", "x", "--sites", "none"]) == 64
+    assert program.run(["unheard-of"]) == 64
     assert "unheard-of" in capsys.readouterr().err
 
 
@@ -121,7 +121,7 @@ def test_a_defect_is_reported_and_its_traceback_only_on_demand(
 
     monkeypatch.setattr("mmfed_simulations.sources.write_lung", broken)
     arguments = ["cohort", "--source", "lung", "--out", str(tmp_path)]
-    assert entry.run([*arguments, "--debug"] if debug else arguments) == 70
+    assert program.run([*arguments, "--debug"] if debug else arguments) == 70
     captured = capsys.readouterr()
     assert "ZeroDivisionError" in captured.err
     assert "--debug" in captured.err
@@ -135,7 +135,7 @@ def test_an_interrupt_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mmfed_simulations.sources.write_lung", interrupted)
-    assert entry.run(["cohort", "--source", "lung", "--out", str(tmp_path)]) == 130
+    assert program.run(["cohort", "--source", "lung", "--out", str(tmp_path)]) == 130
     assert "--resume" in capsys.readouterr().err
 
 
@@ -154,14 +154,14 @@ def test_check_shows_every_fault_of_every_site(
         table.loc[0, column] = 999.0
         table.to_parquet(file)
     arguments = ["check", str(broken / "study.toml"), "--cohort", str(broken)]
-    assert entry.run([*arguments, "--json"]) == 2
+    assert program.run([*arguments, "--json"]) == 2
     content = json.loads(capsys.readouterr().out)
     assert content["errors"] == 2
     found = {(f["site"], f["code"], f["column"]) for f in content["faults"] if f["severity"] == "error"}
     assert found == {("site-01", "MMF-206", "age"), ("site-02", "MMF-206", "ecog")}
-    assert entry.run(arguments) == 2
+    assert program.run(arguments) == 2
     assert "site-02" in capsys.readouterr().out
-    assert entry.run(["check", str(small / "study.toml"), "--cohort", str(small)]) == 0
+    assert program.run(["check", str(small / "study.toml"), "--cohort", str(small)]) == 0
     assert "nothing keeps" in capsys.readouterr().out
 
 
@@ -174,7 +174,7 @@ def test_a_patient_at_two_sites_is_refused(
     file = twice / "site-02" / "clinical.parquet"
     table = pd.concat([pd.read_parquet(file), first.head(1)], ignore_index=True)
     table.to_parquet(file)
-    assert entry.run(["check", str(twice / "study.toml"), "--cohort", str(twice)]) == 5
+    assert program.run(["check", str(twice / "study.toml"), "--cohort", str(twice)]) == 5
     assert "MMF-506" in capsys.readouterr().err
 
 
@@ -182,7 +182,7 @@ def test_a_patient_at_two_sites_is_refused(
 def test_run_writes_what_it_promises(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     arguments = [*run_of(small), "--out", str(out)]
-    assert entry.run(arguments) == 0
+    assert program.run(arguments) == 0
     printed = capsys.readouterr().out
     assert "C-index" in printed
     assert f"Report: {out / 'report.html'}" in printed
@@ -191,9 +191,9 @@ def test_run_writes_what_it_promises(small: Path, tmp_path: Path, capsys: pytest
     assert list((out / "model").glob("*.safetensors"))
     results = json.loads((out / "results.json").read_text())
     assert {site["site"] for site in results["sites"]} == {"site-01", "site-02", "site-03"}
-    assert entry.run(arguments) == 5
+    assert program.run(arguments) == 5
     assert "MMF-503" in capsys.readouterr().err
-    assert entry.run([*arguments, "--resume", "--json"]) == 0
+    assert program.run([*arguments, "--resume", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["arms"] == results["arms"]
 
 
@@ -208,7 +208,7 @@ def test_prepare_only_trains_nothing(small: Path, tmp_path: Path, capsys: pytest
         str(out),
         "--prepare-only",
     ]
-    assert entry.run([*arguments, "--json"]) == 0
+    assert program.run([*arguments, "--json"]) == 0
     assert str(out) in json.loads(capsys.readouterr().out)["command"]
     assert not (out / "results.json").exists()
 

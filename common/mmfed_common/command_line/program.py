@@ -8,23 +8,32 @@ import traceback
 from collections.abc import Sequence
 
 import click
+import typer
 from rich.console import Console
 
 from mmfed_common.errors import MmfedError
-from mmfed_simulations.cli.app import app
 
 INTERRUPTED = 130
 DEFECT = 70
 DEBUG = "--debug"
 
 
-def main() -> None:
-    """Entry point of ``mmfed-simulate``."""
-    sys.exit(run(sys.argv[1:]))
+RESUME = "Interrupted. The last whole round is safe: the same command with --resume goes on."
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command.
+def run(app: typer.Typer, name: str, arguments: Sequence[str], interrupted: str = RESUME) -> int:
+    """Run one command of a program.
+
+    Parameters
+    ----------
+    app
+        The program's commands.
+    name
+        What the program is called.
+    arguments
+        The words after the program's name.
+    interrupted
+        What to say when a person stops it.
 
     Returns
     -------
@@ -34,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = DEBUG in arguments
     rest = [argument for argument in arguments if argument != DEBUG]
     try:
-        code = app(args=rest, prog_name="mmfed-simulate", standalone_mode=False)
+        code = app(args=rest, prog_name=name, standalone_mode=False)
     except MmfedError as error:
         if debug:
             traceback.print_exc()
@@ -49,10 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         _tell_defect(error, debug=debug)
         return DEFECT
     if code == INTERRUPTED:
-        print(
-            "Interrupted. The last whole round is safe: the same command with --resume goes on.",
-            file=sys.stderr,
-        )
+        print(interrupted, file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

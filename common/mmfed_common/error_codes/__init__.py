@@ -1,0 +1,34 @@
+"""The table of error codes: what each means and what to do about it; one module for each subject."""
+
+from __future__ import annotations
+
+from mmfed_common.error_codes import (
+    data,
+    guard,
+    machine,
+    model,
+    network,
+    privacy,
+    protection,
+    runs,
+    study,
+    transport,
+    trust,
+)
+from mmfed_common.error_codes.code import Code
+
+__all__ = ["CODES", "Code"]
+
+CODES: dict[str, Code] = {
+    **machine.CODES,
+    **data.CODES,
+    **privacy.CODES,
+    **protection.CODES,
+    **network.CODES,
+    **trust.CODES,
+    **guard.CODES,
+    **transport.CODES,
+    **study.CODES,
+    **runs.CODES,
+    **model.CODES,
+}

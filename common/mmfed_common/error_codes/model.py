@@ -1,0 +1,33 @@
+"""Codes of 6xx: knowledge, graph, model."""
+
+from __future__ import annotations
+
+from mmfed_common.error_codes.code import Code
+
+CODES: dict[str, Code] = {
+    "MMF-601": Code(
+        "A knowledge source cannot be read.", "Check the file against the format named in docs/knowledge.md."
+    ),
+    "MMF-602": Code(
+        "A knowledge pack does not have the hash that the study names.",
+        "Use the pack the study was written for, or write its hash into a new study.",
+    ),
+    "MMF-603": Code(
+        "A knowledge pack is damaged.", "Build it again; its content does not match its own hash."
+    ),
+    "MMF-604": Code(
+        "The model became non-finite.",
+        "Lower the learning rate or check the inputs; the last good round is kept.",
+    ),
+    "MMF-605": Code("Weights do not fit the model.", "Use the study that the weights were made with."),
+    "MMF-606": Code("A bundle is damaged or incomplete.", "Export it again."),
+    "MMF-607": Code(
+        "A fast kernel is not available here.",
+        "The plain form is used instead: same results, slower. Install numba for the fused form.",
+    ),
+    "MMF-608": Code("The graph cannot be built.", "Check the contract's panels against the knowledge pack."),
+    "MMF-609": Code(
+        "The sizes of the model do not fit together.",
+        "Make `[model] hidden` a multiple of `heads`.",
+    ),
+}
