@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from mmfed_client.site import SiteData
 from mmfed_common.errors import StudyError
+from mmfed_common.flower_environment import quiet_flower
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 from mmfed_server.app import make_server_app
@@ -118,7 +118,7 @@ def run_study(
     def open_plan(_: Context) -> RunPlan:
         return plan
 
-    with _disk_full_is_named(out), _flower_is_quiet():
+    with _disk_full_is_named(out), quiet_flower():
         engine.run(make_server_app(open_plan), folder, sites, workers)
     return _result(folder, sites, time.perf_counter() - began)
 
@@ -158,15 +158,3 @@ def _disk_full_is_named(out: Path) -> Iterator[None]:
             raise
         what = errno.errorcode.get(error.errno or 0, "")
         raise StudyError("MMF-508", f"the disk is full ({what})", str(out)) from None
-
-
-@contextmanager
-def _flower_is_quiet() -> Iterator[None]:
-    """Keep Flower's progress lines off the screen; its warnings stay."""
-    logger = logging.getLogger("flwr")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from flwr.serverapp import ServerApp
@@ -13,6 +12,7 @@ from flwr.serverapp import ServerApp
 from mmfed_client.app import make_client_app
 from mmfed_client.site import SiteData
 from mmfed_common.errors import StudyError
+from mmfed_common.flower_environment import quiet_flower
 from mmfed_simulations.backends.saved_sites import SavedSites
 from mmfed_simulations.run_folder import RunFolder
 
@@ -47,17 +47,5 @@ class RayBackend:
             "client_resources": {"num_cpus": 1, "num_gpus": graphics / max(1, workers)},
         }
         app = make_client_app(SavedSites(folder.path))
-        with _quiet():
+        with quiet_flower(logging.CRITICAL):
             run_simulation(server_app, app, num_supernodes=len(sites), backend_config=config)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Flower's own log; what matters is in the run's diary."""
-    logger = logging.getLogger("flwr")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
