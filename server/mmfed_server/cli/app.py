@@ -1,0 +1,25 @@
+"""The commands of ``mmfed-server``, wired together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="mmfed-server",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(
+    epilog="Start with: [bold]mmfed-server init FOLDER --name N --address HOST:PORT[/], then "
+    "[bold]mmfed-server enrol SITE …[/], then [bold]mmfed-server start --study study.toml[/]."
+)
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """The coordinator's side of a federation: found it, enrol sites, serve, run studies, release models."""
