@@ -1,0 +1,153 @@
+"""Starting programs for a measurement, and watching what they use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from mmfed_common.errors import NetworkError
+
+SAMPLE_SECONDS = 0.1
+STOP_SECONDS = 10.0
+MEGABYTE = 2.0**20
+BLOCK = 1 << 18
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for a condition.
+
+    Raises
+    ------
+    NetworkError
+        ``MMF-401`` when it has not come true in time.
+    """
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            raise NetworkError("MMF-401", f"{what} did not happen within {seconds:g} s")
+        time.sleep(0.05)
+
+
+class Program:
+    """A program with all that it starts; stopped at the end of the ``with`` block.
+
+    Parameters
+    ----------
+    command
+        What to run.
+    log
+        Where its output goes.
+    environment
+        Variables beside this process's own.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.command, self.log = list(command), log
+        with open(log, "ab") as output:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+        self.peak_bytes = 0
+        self._stopped = threading.Event()
+        self._watch = threading.Thread(target=self._sample, daemon=True)
+        self._watch.start()
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._watch.join()
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, sign)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+
+    def _sample(self) -> None:
+        while not self._stopped.wait(SAMPLE_SECONDS):
+            total = 0
+            with suppress(psutil.Error):
+                root = psutil.Process(self.process.pid)
+                for process in (root, *root.children(recursive=True)):
+                    with suppress(psutil.Error):
+                        total += process.memory_info().rss
+            self.peak_bytes = max(self.peak_bytes, total)
+
+
+class ByteCounter:
+    """Forwards TCP connections to a port of this machine and counts the bytes each way.
+
+    Parameters
+    ----------
+    port
+        Where the server listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self.up = 0
+        self.down = 0
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._listener.getsockname()[1]
+        self._open = ExitStack()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> ByteCounter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+        self._open.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                return
+            for end in (near, far):
+                self._open.callback(end.close)
+            threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
+            threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
+        with suppress(OSError):
+            while block := source.recv(BLOCK):
+                sink.sendall(block)
+                with self._lock:
+                    if up:
+                        self.up += len(block)
+                    else:
+                        self.down += len(block)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
