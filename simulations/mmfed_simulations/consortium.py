@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmfed_client.cohort import Cohort, check_cohort, load_cohort, load_description
+from mmfed_client.opening import read_knowledge
 from mmfed_client.site import SiteData
 from mmfed_common.errors import CohortError, DataError, Fault, StudyError
-from mmfed_common.graph import build_topology
 from mmfed_common.knowledge import KnowledgePack, SymbolTable
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
@@ -113,8 +113,7 @@ def check_consortium(
 def knowledge_of(study: Study, folder: Path) -> tuple[KnowledgePack | None, Topology]:
     """The study's knowledge pack, checked against its hash, and the graph it gives."""
     reference = study.contract.knowledge
-    pack = None if reference is None else KnowledgePack.load_for(reference, folder)
-    return pack, build_topology(study.contract, pack)
+    return read_knowledge(study, None if reference is None else folder / reference.file)
 
 
 def find_cohorts(path: Path) -> dict[str, Path]:

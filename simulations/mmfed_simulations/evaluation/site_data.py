@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from mmfed_client.cohort import Cohort
+from mmfed_client.opening import site_data, with_own_relations
 from mmfed_client.site import SiteData
 from mmfed_common.contract import Contract
-from mmfed_common.graph import with_site_correlations
 from mmfed_common.patients import PatientTensors
-from mmfed_common.scaling import Moments, Scaling
 from mmfed_common.study import Study
 from mmfed_common.topology import EdgeList, Topology
 
@@ -27,26 +26,13 @@ def sites_of(study: Study, cohort: Cohort, topology: Topology) -> list[SiteData]
     ]
 
 
-def site_data(
-    study: Study,
-    name: str,
-    patients: PatientTensors,
-    folds: Sequence[int] | None,
-    topology: Topology,
-) -> SiteData:
-    """Make one site; correlation relations, if the contract asks for them, come from its training part."""
-    held_out = study.held_out_rule.held_out(patients.patient_ids, name, folds)
-    site = SiteData(name, patients, held_out, topology, None if folds is None else tuple(folds))
-    return _with_own_relations(study, site)
-
-
 def pooled_site(study: Study, sites: Sequence[SiteData], topology: Topology) -> SiteData:
     """Put all patients of all sites at one; who is held out stays as it was."""
     folds = [site.folds for site in sites]
     joined = None if any(f is None for f in folds) else tuple(f for part in folds for f in part or ())
     patients = join_patients([site.patients for site in sites])
     held_out = np.concatenate([site.held_out for site in sites])
-    return _with_own_relations(study, SiteData(POOLED_SITE, patients, held_out, topology, joined))
+    return with_own_relations(study, SiteData(POOLED_SITE, patients, held_out, topology, joined))
 
 
 def join_patients(parts: Sequence[PatientTensors]) -> PatientTensors:
@@ -89,11 +75,3 @@ def only_nodes(topology: Topology, keep: Sequence[str]) -> Topology:
         topology.pathways if genes else (),
         topology.membership if genes else empty,
     )
-
-
-def _with_own_relations(study: Study, site: SiteData) -> SiteData:
-    if study.contract.relations.source != "site" or site.held_out.all():
-        return site
-    training = site.training
-    scaling = Scaling.from_moments(Moments.of(training), study.contract, site.topology)
-    return replace(site, topology=with_site_correlations(site.topology, training, scaling, study.contract))
