@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o666) -> None:
@@ -19,11 +21,22 @@ def write_durably(path: Path, content: bytes, mode: int = 0o666) -> None:
     OSError
         As the operating system gives it; the old file is then untouched.
     """
+    replace_durably(path, lambda file: file.write(content), mode)
+
+
+def replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o666) -> None:
+    """Replace a file as :func:`write_durably` does, by something that is written piece by piece.
+
+    Parameters
+    ----------
+    write
+        Writes the content to the open file that it is given.
+    """
     beside = path.with_name(f"{path.name}.partial")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(descriptor, "wb") as file:
-        file.write(content)
+        write(file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)

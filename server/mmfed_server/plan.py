@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
+from typing import Literal
 
+from mmfed_common.seal import SealCheck
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
+from mmfed_server.record.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class RoundReport:
     refused: Mapping[str, str]
 
 
+OnRefusal = Callable[[str, str, str], None]
+"""Site, code, reason: called when something of an enrolled site was refused, or did not come."""
+
+OnSuccess = Callable[[str], None]
+"""Site: called when an update of it was taken."""
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """Everything that the server needs to run a study.
@@ -53,11 +64,25 @@ class RunPlan:
     topology
         The shared graph, for the names and shapes of the weights.
     folder
-        The run's folder; the record goes to ``state/`` and ``events.jsonl`` in it.
+        The run's folder; without another ``record`` the record goes to ``state/`` and ``events.jsonl`` in it.
     resume
         Whether to go on from a record that is there.
     progress
         Called after each round.
+    seals
+        Checks that an answer was signed by the site that it names; None where nothing is signed.
+    on_refusal, on_success
+        Told of each refusal and of each update that was taken, as they happen; they count towards quarantine.
+    record
+        Keeps the run; None: the folder.
+    wait_for_sites
+        ``"deadline"``: the run ends when too few sites come before the study's deadline. ``"patient"``: it
+        goes on waiting, and its status says so and who is missing.
+    sites_now
+        Gives the names of the sites that may take part at this moment, as enrolment, revocation and
+        quarantine change them; None: always ``sites``.
+    stop
+        When it is set, the run ends between two messages with ``MMF-521``, to be gone on with later.
     """
 
     study: Study
@@ -66,3 +91,10 @@ class RunPlan:
     folder: Path
     resume: bool = False
     progress: Callable[[RoundReport], None] | None = field(default=None, compare=False)
+    seals: SealCheck | None = field(default=None, compare=False)
+    on_refusal: OnRefusal | None = field(default=None, compare=False)
+    on_success: OnSuccess | None = field(default=None, compare=False)
+    record: RunRecord | None = field(default=None, compare=False)
+    wait_for_sites: Literal["deadline", "patient"] = "deadline"
+    sites_now: Callable[[], Collection[str]] | None = field(default=None, compare=False)
+    stop: Event | None = field(default=None, compare=False)

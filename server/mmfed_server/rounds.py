@@ -15,12 +15,11 @@ from mmfed_common.errors import MmfedError, StudyError
 from mmfed_common.model import build_model
 from mmfed_common.schedule import Place, trained_parameters, used_parameters
 from mmfed_server.evaluation_round import pooled_loss
-from mmfed_server.events import EVENTS_FILE, EventLog
 from mmfed_server.exchange import Refusal
 from mmfed_server.plan import RoundReport, RunPlan
+from mmfed_server.record import FolderRecord, RunRecord, RunState, SiteTotals
 from mmfed_server.roster import Roster
 from mmfed_server.scaling_round import federated_scaling
-from mmfed_server.state import RunState, SiteTotals, StateFile
 from mmfed_server.strategy import SiteStrategy, flower_strategy
 from mmfed_server.training_round import RoundOutcome, TrainingRound
 
@@ -28,42 +27,40 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run_rounds(grid: Grid, plan: RunPlan) -> RunState:
-    """Run a study to its end, and say in ``state/status.json`` how it ended.
+    """Run a study to its end, and say in the record's status how it ended.
 
     Raises
     ------
     MmfedError
         What ended the run; the last whole round is committed.
     """
-    files = StateFile(plan.folder)
+    record = plan.record if plan.record is not None else FolderRecord(plan.folder)
     try:
-        files.write_status("running")
-        events = EventLog(plan.folder / EVENTS_FILE)
+        record.write_status("running")
         try:
-            state = Rounds(grid, plan, files, events).run()
+            state = Rounds(grid, plan, record).run()
         except BaseException as error:
-            code = error.code if isinstance(error, MmfedError) else type(error).__name__
-            events.write("failed", code=code)
+            record.event("failed", code=error.code if isinstance(error, MmfedError) else type(error).__name__)
             raise
         finally:
-            events.close()
-        files.write_status("finished")
+            record.close()
+        record.write_status("finished")
         return state
     except KeyboardInterrupt:
-        files.write_status("failed", "MMF-521", "the run was interrupted")
+        record.write_status("failed", "MMF-521", "the run was interrupted")
         raise
     except MmfedError as error:
-        files.write_status("failed", error.code, error.what)
+        record.write_status("failed", error.code, error.what)
         raise
     except OSError as error:
         if error.errno not in DISK_FULL:
-            files.write_status("failed", "", type(error).__name__)
+            record.write_status("failed", "", type(error).__name__)
             raise
         with suppress(OSError):  # the disk is full: the status may not be writable either
-            files.write_status("failed", "MMF-508", "the disk is full")
+            record.write_status("failed", "MMF-508", "the disk is full")
         raise StudyError("MMF-508", f"the disk is full: {error.strerror}", str(plan.folder)) from None
     except Exception as error:
-        files.write_status("failed", "", type(error).__name__)
+        record.write_status("failed", "", type(error).__name__)
         raise
 
 
@@ -76,12 +73,12 @@ class Rounds:
         Flower's way to the sites.
     plan
         What to run.
-    files, events
-        Where state and diary lie.
+    record
+        Where state and diary go.
     """
 
-    def __init__(self, grid: Grid, plan: RunPlan, files: StateFile, events: EventLog) -> None:
-        self.grid, self.plan, self.files, self.events = grid, plan, files, events
+    def __init__(self, grid: Grid, plan: RunPlan, record: RunRecord) -> None:
+        self.grid, self.plan, self.record = grid, plan, record
         self.study = plan.study
         self.roster = Roster(plan.study, plan.sites)
         self.model = build_model(plan.study, plan.topology)
@@ -94,7 +91,7 @@ class Rounds:
         state = self._begin()
         while not state.finished:
             self._round(state)
-        self.files.write_weights(state)
+        self.record.finish(state)
         return state
 
     def _refuse_idle_stages(self) -> None:
@@ -104,15 +101,15 @@ class Rounds:
                 raise StudyError("MMF-501", f"stage {number} trains {blocks}, which this model does not have")
 
     def _begin(self) -> RunState:
-        found = self.files.load() if self.plan.resume else None
+        found = self.record.load() if self.plan.resume else None
         if found is not None and found.study_hash != self.study.hash:
-            raise StudyError("MMF-502", "the state is of another study", str(self.files.path))
-        self.events.cut(found.events_length if found is not None else 0)
+            raise StudyError("MMF-502", "the state is of another study", str(self.plan.folder))
+        self.record.rewind(found)
         if found is not None and found.finished:
             return found
         self.roster.wait(self.grid)
         refusals = self.roster.refresh(self.grid)
-        self.events.write(
+        self.record.event(
             "sites",
             taking_part=list(self.roster.eligible),
             below_floor=list(self.roster.below_floor),
@@ -130,12 +127,12 @@ class Rounds:
             scaling, more = federated_scaling(self.grid, self.study, self.plan.topology, self.roster)
             state.scaling = scaling.to_arrays()
             refusals += more
-            self.events.write("scaling", sites=list(self.roster.eligible))
+            self.record.event("scaling", sites=list(self.roster.eligible))
         for site in self.roster.node_of:
             state.sites[site].patients = self.roster.patients[site]
             state.sites[site].below_floor = site in self.roster.below_floor
         self._note_refusals(state, refusals)
-        self._commit(state)
+        self.record.commit(state)
         return state
 
     def _round(self, state: RunState) -> None:
@@ -164,7 +161,7 @@ class Rounds:
         every = self.study.evaluation.every
         if state.finished or (every and place.round % every == 0):
             self._evaluate(state, place, metrics)
-        self._record(state, place, outcome, metrics, time.perf_counter() - began)
+        self._conclude(state, place, outcome, metrics, time.perf_counter() - began)
 
     def _strategy(self, state: RunState, place: Place) -> SiteStrategy:
         """One strategy a stage: the trained parameters change with the stage, so its moments start anew."""
@@ -187,7 +184,7 @@ class Rounds:
         )
         self._note_refusals(state, list(loss.refusals))
         if loss.mean is None:
-            self.events.write("validation-unavailable", round=place.round)
+            self.record.event("validation-unavailable", round=place.round)
             return False
         metrics["validation_loss"] = loss.mean
         if state.best_loss is None or loss.mean < state.best_loss:
@@ -223,7 +220,7 @@ class Rounds:
         if loss.mean is not None:
             metrics["held_out_loss"] = loss.mean
 
-    def _record(
+    def _conclude(
         self,
         state: RunState,
         place: Place,
@@ -257,23 +254,18 @@ class Rounds:
             "refused": dict(report.refused),
         }
         state.history.append(entry)
-        self.events.write("round", **{**entry, "sites": list(report.sites)})
-        self._commit(state)
+        self.record.event("round", **{**entry, "sites": list(report.sites)})
+        self.record.commit(state)
         if self.plan.progress is not None:
             self.plan.progress(report)
-
-    def _commit(self, state: RunState) -> None:
-        self.events.flush()
-        state.events_length = self.events.length
-        self.files.commit(state)
 
     def _note_refusals(self, state: RunState, refusals: list[Refusal]) -> None:
         for refusal in refusals:
             if refusal.site in state.sites:
                 state.sites[refusal.site].refusals += 1
                 state.sites[refusal.site].last_refusal = str(refusal)
-            self.events.write("refused", site=refusal.site, code=refusal.code, reason=refusal.reason)
+            self.record.event("refused", site=refusal.site, code=refusal.code, reason=refusal.reason)
 
     def _note_repeat(self, round_number: int, attempt: int, refusals: list[Refusal]) -> None:
         reasons = {refusal.site: str(refusal) for refusal in refusals}
-        self.events.write("round-repeated", round=round_number, attempt=attempt, refused=reasons)
+        self.record.event("round-repeated", round=round_number, attempt=attempt, refused=reasons)

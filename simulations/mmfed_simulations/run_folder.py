@@ -4,7 +4,7 @@
     run.json                          names and digests of the sites
     sites/<n>/site.safetensors        one site's patients
     topologies/<digest>.safetensors   the graphs that they lie on
-    state/  events.jsonl              the server's record, see ``mmfed_server.state``
+    state/  events.jsonl              the server's record, see ``mmfed_server.record``
 
 Every file is whole or not there; nothing is pickled.
 """
@@ -22,7 +22,7 @@ from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.study import Study
 from mmfed_server.plan import RunPlan
-from mmfed_server.state import StateFile
+from mmfed_server.record import StateFile
 from mmfed_simulations.site_files import digest, read_site, read_topology, serialise_site, serialise_topology
 
 

@@ -21,8 +21,8 @@ from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError
 from mmfed_common.study import Study
 from mmfed_server.plan import RoundReport, RunPlan
+from mmfed_server.record import RunState, StateFile
 from mmfed_server.rounds import run_rounds
-from mmfed_server.state import RunState, StateFile
 from mmfed_simulations.backends.inprocess import Carry, InProcessGrid
 
 Spoil = Callable[[str, Message, Message], Message | None]

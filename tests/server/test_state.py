@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from mmfed_common.errors import MmfedError
-from mmfed_server.events import EventLog
-from mmfed_server.state import RunState, SiteTotals, StateFile
+from mmfed_server.record import EventLog, RunState, SiteTotals, StateFile
 
 
 def state() -> RunState:

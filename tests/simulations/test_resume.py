@@ -20,7 +20,7 @@ from tests.simulations.small_federation import gene_study, small_sites, small_st
 
 from mmfed_common.errors import MmfedError
 from mmfed_server.plan import RoundReport
-from mmfed_server.state import StateFile
+from mmfed_server.record import StateFile
 from mmfed_simulations.run import prepare_run, run_study
 
 

@@ -1,0 +1,165 @@
+"""The runs of a federation: what there is, how each stands, what its rounds gave."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, Row, insert, select
+
+from mmfed_common.errors import StudyError
+from mmfed_common.study import Study
+from mmfed_server.record.database import now, transaction
+from mmfed_server.record.tables import events, metadata, rounds, run_sites, runs
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run at a glance.
+
+    Attributes
+    ----------
+    run
+        Its name.
+    study_name, study_hash
+        What it runs.
+    status, code, reason, details
+        How it stands; see :class:`~mmfed_server.record.record.RunRecord`.
+    rounds, next_round
+        How many rounds the study has, and which is next, counted from 1.
+    finished
+        Whether the last round is committed.
+    created, updated
+        UTC in ISO 8601.
+    """
+
+    run: str
+    study_name: str
+    study_hash: str
+    status: str
+    code: str
+    reason: str
+    details: dict[str, Any]
+    rounds: int
+    next_round: int
+    finished: bool
+    created: str
+    updated: str
+
+
+class RunCatalogue:
+    """All runs of a database.
+
+    Parameters
+    ----------
+    engine
+        The database; tables that are not there are made.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        with transaction(engine) as connection:
+            metadata.create_all(connection)
+
+    def begin(self, study: Study) -> str:
+        """Add a run of a study; gives its name."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        run = f"{study.study.name}-{stamp}-{secrets.token_hex(2)}"
+        row = {
+            "run": run,
+            "study_hash": study.hash,
+            "study_name": study.study.name,
+            "study": study.canonical().decode(),
+            "created": now(),
+            "updated": now(),
+            "status": "prepared",
+            "code": "",
+            "reason": "",
+            "details": {},
+            "rounds": study.training.rounds,
+            "next_round": 1,
+            "finished": False,
+            "commits": 0,
+            "writer": "",
+        }
+        with transaction(self.engine) as connection:
+            connection.execute(insert(runs).values(**row))
+        return run
+
+    def unfinished(self, study_hash: str) -> str | None:
+        """Name of the newest run of a study that has not come to its last round; None when there is none."""
+        for found in self.runs():
+            if found.study_hash == study_hash and not found.finished:
+                return found.run
+        return None
+
+    def runs(self) -> list[RunSummary]:
+        """Every run, the newest first."""
+        with transaction(self.engine) as connection:
+            query = select(runs).order_by(runs.c.created.desc(), runs.c.run.desc())
+            return [_summary(row) for row in connection.execute(query)]
+
+    def run(self, run: str) -> RunSummary:
+        """One run.
+
+        Raises
+        ------
+        StudyError
+            ``MMF-532`` when there is none of this name.
+        """
+        return _summary(self._row(run))
+
+    def study(self, run: str) -> Study:
+        """The study of a run, as it was when the run began.
+
+        Raises
+        ------
+        StudyError
+            ``MMF-532`` when there is no such run.
+        """
+        return Study.from_content(json.loads(self._row(run).study), run)
+
+    def rounds(self, run: str) -> list[dict[str, Any]]:
+        """One entry for each committed round, with ``round``, ``stage``, ``seconds``, losses and ``refused``."""
+        query = select(rounds.c.entry).where(rounds.c.run == run).order_by(rounds.c.position)
+        with transaction(self.engine) as connection:
+            return [dict(entry) for entry in connection.execute(query).scalars()]
+
+    def metrics(self, run: str) -> dict[str, list[tuple[int, float]]]:
+        """Each metric's course: (round, value)."""
+        found: dict[str, list[tuple[int, float]]] = {}
+        for entry in self.rounds(run):
+            for name, value in entry.items():
+                if name.endswith("_loss"):
+                    found.setdefault(name, []).append((entry["round"], float(value)))
+        return found
+
+    def sites(self, run: str) -> list[dict[str, Any]]:
+        """What each site did in a run, sorted by name."""
+        query = select(run_sites).where(run_sites.c.run == run).order_by(run_sites.c.site)
+        with transaction(self.engine) as connection:
+            rows = connection.execute(query).mappings()
+            return [{key: value for key, value in row.items() if key != "run"} for row in rows]
+
+    def events(self, run: str, after: int = 0, most: int = 1000) -> list[dict[str, Any]]:
+        """The run's diary after a line's number: ``number``, ``time``, ``event`` and its details."""
+        query = select(events).where(events.c.run == run, events.c.number > after)
+        with transaction(self.engine) as connection:
+            rows = connection.execute(query.order_by(events.c.number).limit(most))
+            return [
+                {"number": row.number, "time": row.time, "event": row.event, **row.details} for row in rows
+            ]
+
+    def _row(self, run: str) -> Row[Any]:
+        with transaction(self.engine) as connection:
+            row = connection.execute(select(runs).where(runs.c.run == run)).one_or_none()
+        if row is None:
+            raise StudyError("MMF-532", f"there is no run {run!r}")
+        return row
+
+
+def _summary(row: Row[Any]) -> RunSummary:
+    return RunSummary(**{name: getattr(row, name) for name in RunSummary.__dataclass_fields__})

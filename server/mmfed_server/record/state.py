@@ -1,0 +1,65 @@
+"""What is kept of a run between two rounds: everything that the next round depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass
+class SiteTotals:
+    """What one site did in a run: rounds taken, seconds of work, bytes of arrays each way, refusals."""
+
+    patients: int = 0
+    below_floor: bool = False
+    rounds: int = 0
+    seconds: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    refusals: int = 0
+    last_refusal: str = ""
+
+
+@dataclass
+class RunState:
+    """The state of a run between two rounds.
+
+    Attributes
+    ----------
+    study_hash
+        Whose run this is.
+    next_round
+        The round to begin next, counted from 1.
+    weights
+        Global weights.
+    first_moment, second_moment
+        Flower's ``m_t`` and ``v_t`` of the stage that ``next_round`` goes on with; empty without them.
+    scaling
+        The federated scaling, as named tensors; empty where the study has none.
+    best_weights, best_loss, waited
+        Early stopping within the stage: best weights, their validation loss, rounds since.
+    history
+        One entry for each round.
+    sites
+        Totals by site.
+    events_length
+        Bytes of the diary at the time of the commit.
+    finished
+        Whether the last round has been committed.
+    """
+
+    study_hash: str
+    next_round: int
+    weights: dict[str, Tensor]
+    first_moment: dict[str, Tensor] = field(default_factory=dict)
+    second_moment: dict[str, Tensor] = field(default_factory=dict)
+    scaling: dict[str, Tensor] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best_loss: float | None = None
+    waited: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    sites: dict[str, SiteTotals] = field(default_factory=dict)
+    events_length: int = 0
+    finished: bool = False

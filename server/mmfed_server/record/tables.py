@@ -1,0 +1,99 @@
+"""The tables of the runs; times are UTC in ISO 8601."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run", String(100), primary_key=True),
+    Column("study_hash", String(64), nullable=False, index=True),
+    Column("study_name", String(63), nullable=False),
+    Column("study", Text, nullable=False),
+    Column("created", String(32), nullable=False),
+    Column("updated", String(32), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("code", String(40), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("rounds", Integer, nullable=False),
+    Column("next_round", Integer, nullable=False),
+    Column("finished", Boolean, nullable=False),
+    Column("commits", Integer, nullable=False),
+    Column("writer", String(32), nullable=False),
+)
+"""``commits`` counts the states of a run; ``writer`` is the process that may add the next one."""
+
+rounds = Table(
+    "rounds",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("round", Integer, nullable=False),
+    Column("committed", String(32), nullable=False),
+    Column("stage", String(16), nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("entry", JSON, nullable=False),
+)
+"""One row a round; ``entry`` holds its metrics, sites and refusals as in the history of the state."""
+
+run_sites = Table(
+    "run_sites",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("site", String(100), primary_key=True),
+    Column("patients", Integer, nullable=False),
+    Column("below_floor", Boolean, nullable=False),
+    Column("rounds", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("bytes_up", BigInteger, nullable=False),
+    Column("bytes_down", BigInteger, nullable=False),
+    Column("refusals", Integer, nullable=False),
+    Column("last_refusal", Text, nullable=False),
+)
+
+states = Table(
+    "states",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("committed", String(32), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+
+state_parts = Table(
+    "state_parts",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+"""A state in pieces, so that no statement carries a whole model."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), nullable=False, index=True),
+    Column("time", String(32), nullable=False),
+    Column("event", String(60), nullable=False),
+    Column("details", JSON, nullable=False),
+)
