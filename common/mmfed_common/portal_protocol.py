@@ -55,17 +55,17 @@ class JoinRequest(Section):
         return _transcript("join", self.model_dump(exclude={"proof", "signature"}))
 
 
-class JoinReply(Section):
-    """Confirms an enrolment; the coordinator's key signs, so that not only the certificate vouches for it."""
+class KeyReply(Section):
+    """Confirms a key. The coordinator's key signs, so that not only the certificate vouches for the server."""
 
     fingerprint: str
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 
     @staticmethod
-    def transcript(request: JoinRequest, fingerprint: str) -> bytes:
-        """What the coordinator signs: this fingerprint, for this request."""
-        digest = hashlib.sha256(request.transcript()).hexdigest()
-        return _transcript("joined", {"request": digest, "fingerprint": fingerprint})
+    def transcript(request: bytes, fingerprint: str) -> bytes:
+        """What the coordinator signs: this fingerprint, in answer to the request with this transcript."""
+        digest = hashlib.sha256(request).hexdigest()
+        return _transcript("accepted", {"request": digest, "fingerprint": fingerprint})
 
 
 class RotateRequest(Section):

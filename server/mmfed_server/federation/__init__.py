@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmfed_server.federation.certificates import Certificates
 from mmfed_server.federation.folder import Federation, FederationConfig
+from mmfed_server.federation.offers import Offers
 from mmfed_server.federation.registry import Invitation, SiteRegistry
 from mmfed_server.federation.tables import LedgerHead, SiteRecord
 
@@ -13,6 +14,7 @@ __all__ = [
     "FederationConfig",
     "Invitation",
     "LedgerHead",
+    "Offers",
     "SiteRecord",
     "SiteRegistry",
 ]

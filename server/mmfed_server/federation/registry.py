@@ -90,6 +90,12 @@ class SiteRegistry:
                 _set(connection, name, **values, **again)
         return invitation
 
+    def knows_secret(self, name: str, transcript: bytes, proof: bytes) -> bool:
+        """Tell whether a proof shows the secret of a site's invitation, used and expired ones included."""
+        with self._transaction() as connection:
+            row = _find(connection, name)
+        return _proves(row, transcript, proof)
+
     def enrol(self, name: str, transcript: bytes, proof: bytes, key: SitePublicKey) -> SiteRecord:
         """Enrol a site that proves the secret. The same key may do so again until the secret expires.
 
@@ -105,18 +111,16 @@ class SiteRegistry:
         Raises
         ------
         NetworkError
-            ``MMF-421`` when the secret is wrong, used or expired, or the site unknown or revoked; ``MMF-437``
-            when the secret is right and the key was used before.
+            ``MMF-421`` when the secret is wrong or was used with another key, ``MMF-420`` when it has
+            expired, ``MMF-437`` when the key was used before.
         """
         now = self.clock()
         with self._transaction() as connection:
             row = _find(connection, name)
-            verifier = row["secret_hash"] if row and row["secret_hash"] else bytes(32)
-            right = hmac.compare_digest(join_proof(verifier, transcript), proof)
-            if row is None or not row["secret_hash"] or not right:
+            if not _proves(row, transcript, proof):
                 raise NetworkError("MMF-421", "no invitation with this secret", name)
-            if row["state"] == "revoked" or now.timestamp() >= row["secret_expires"]:
-                raise NetworkError("MMF-421", "the invitation has expired or was withdrawn", name)
+            if now.timestamp() >= row["secret_expires"]:
+                raise NetworkError("MMF-420", "the invitation has expired", name)
             if row["state"] == "enrolled":
                 if row["fingerprint"] != key.fingerprint:
                     raise NetworkError("MMF-421", "the secret was used with another key", name)
@@ -289,6 +293,13 @@ class SiteRegistry:
 
 def _find(connection: Connection, name: str) -> Any:
     return connection.execute(select(sites).where(sites.c.name == name).with_for_update()).mappings().first()
+
+
+def _proves(row: Any, transcript: bytes, proof: bytes) -> bool:
+    """Compare in the same time whether there is such an invitation or not."""
+    verifier = row["secret_hash"] if row else None
+    right = hmac.compare_digest(join_proof(verifier or bytes(32), transcript), proof)
+    return right and verifier is not None
 
 
 def _record(connection: Connection, name: str) -> SiteRecord:

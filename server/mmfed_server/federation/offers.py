@@ -1,0 +1,92 @@
+"""What sites are offered: the signed study that is on, and knowledge packs."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+from mmfed_common.durable import write_durably
+from mmfed_common.errors import ModelError, NetworkError
+from mmfed_common.names import is_sha256
+from mmfed_common.signed_study import SignedStudy
+from mmfed_server.federation.folder import Federation
+
+
+class Offers:
+    """The study on offer; safe to change while the portal reads.
+
+    Parameters
+    ----------
+    federation
+        Keeps signed studies and packs in its folder.
+    """
+
+    def __init__(self, federation: Federation) -> None:
+        self.federation = federation
+        self._lock = threading.Lock()
+        self._current: SignedStudy | None = None
+
+    @property
+    def current(self) -> SignedStudy | None:
+        """The study on offer, or None."""
+        with self._lock:
+            return self._current
+
+    def put(self, signed: SignedStudy, pack: Path | None = None) -> None:
+        """Offer a study; it and its knowledge pack are kept in the federation's folder first.
+
+        Parameters
+        ----------
+        pack
+            The file of the knowledge pack; needed when the study names one.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-432`` when the folder cannot be written; the codes of
+            :meth:`mmfed_common.signed_study.SignedStudy.open` when it is not this coordinator's own.
+        ModelError
+            ``MMF-601`` when the pack is missing, ``MMF-602`` when it is not the one that the study names.
+        """
+        federation = self.federation
+        study = signed.open(federation.coordinator_key.public, federation.name)
+        knowledge = study.contract.knowledge
+        try:
+            if knowledge is not None:
+                self._keep_pack(knowledge.sha256, pack)
+            write_durably(federation.study_file(signed.hash), signed.to_json().encode(), 0o600)
+        except OSError as error:
+            raise NetworkError(
+                "MMF-432", f"cannot be written: {error.strerror}", str(federation.path)
+            ) from None
+        with self._lock:
+            self._current = signed
+
+    def withdraw(self) -> None:
+        """Offer nothing any more; who has approved the study already is not affected."""
+        with self._lock:
+            self._current = None
+
+    def pack(self, sha256: str) -> Path | None:
+        """The file of a knowledge pack, or None when the text is no hash or there is no such pack."""
+        if not is_sha256(sha256):
+            return None
+        file = self.federation.pack_file(sha256)
+        return file if file.is_file() else None
+
+    def _keep_pack(self, sha256: str, pack: Path | None) -> None:
+        kept = self.federation.pack_file(sha256)
+        if kept.is_file() and _sha256(kept) == sha256:
+            return
+        if pack is None or not pack.is_file():
+            raise ModelError("MMF-601", "the study's knowledge pack is not there", str(pack or sha256))
+        content = pack.read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ModelError("MMF-602", "it is not the pack that the study names", str(pack))
+        write_durably(kept, content, 0o600)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
