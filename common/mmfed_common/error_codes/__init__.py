@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmfed_common.error_codes import (
+    coordinator,
     data,
     guard,
     machine,
@@ -30,5 +31,6 @@ CODES: dict[str, Code] = {
     **transport.CODES,
     **study.CODES,
     **runs.CODES,
+    **coordinator.CODES,
     **model.CODES,
 }

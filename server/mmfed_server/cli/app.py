@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from mmfed_server.cli.enrol import enrol
+from mmfed_server.cli.init import init
+from mmfed_server.cli.study import app as study_app
+
 app = typer.Typer(
     name="mmfed-server",
     no_args_is_help=True,
@@ -23,3 +27,8 @@ def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """The coordinator's side of a federation: found it, enrol sites, serve, run studies, release models."""
+
+
+app.command()(init)
+app.command()(enrol)
+app.add_typer(study_app, name="study")

@@ -1,0 +1,188 @@
+"""A study in plain language: what a site that takes part reads, computes and sends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmfed_common.contract import Column, Layer
+from mmfed_common.study import Stage, Study
+
+MOST_NAMES = 12
+"""How many names of a panel are written out."""
+
+OUTCOMES: dict[str, str] = {
+    "survival": "overall survival (time to death or to the end of follow-up)",
+    "response": "response to treatment",
+    "toxicity": "adverse events of grade 3 or more",
+}
+LEVELS: dict[str, str] = {
+    "clinical": "the baseline and the linear clinical path",
+    "additive": "what each modality adds on its own",
+    "full": "attention and fusion",
+}
+STRATEGIES: dict[str, str] = {
+    "fedavg": "the mean of the sites' weights, by number of patients (FedAvg)",
+    "fedprox": "the mean of the sites' weights, with a pull towards the common model (FedProx)",
+    "fedadam": "Adam at the server over the mean of the sites' changes (FedAdam)",
+}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One heading with its sentences."""
+
+    title: str
+    sentences: tuple[str, ...]
+
+
+def study_in_words(study: Study) -> tuple[Topic, ...]:
+    """Say what a site is asked to accept, in an order that a person can decide by."""
+    return (
+        Topic("What it is", _identity(study)),
+        Topic("What is read from your tables", _inputs(study)),
+        Topic("What is computed at your site", _training(study)),
+        Topic("What leaves your site", _leaves(study)),
+        Topic("What never leaves", _stays()),
+        Topic("Who is held out", _held_out(study)),
+        Topic("Privacy", _privacy(study)),
+        Topic("How the run goes on", _rules(study)),
+    )
+
+
+def _identity(study: Study) -> tuple[str, ...]:
+    header = study.study
+    return (
+        f"Study {header.name}, version {header.version}: {header.description or 'without a description'}.",
+        f"Its identity is the SHA-256 {study.hash}; you approve exactly this document.",
+        f"Whom to ask: {header.contact or 'nobody is named'}.",
+    )
+
+
+def _inputs(study: Study) -> tuple[str, ...]:
+    contract = study.contract
+    lines = [f"{name}: {_column(column)}" for name, column in contract.columns.items()]
+    if contract.gene is not None:
+        genes = contract.gene
+        lines += [
+            f"genes, {name} ({_panel(genes.panel, 'genes')}{_layer(layer)})"
+            for name, layer in genes.layers.items()
+        ]
+    for word, panel in (("proteins", contract.protein), ("metabolites", contract.metabolite)):
+        if panel is not None:
+            lines.append(f"{word} ({_panel(panel.panel, word)}{_layer(panel.layer)})")
+    if contract.imaging is not None:
+        imaging = contract.imaging
+        most = (
+            f"up to {imaging.maximum_tiles} tiles or slices of a patient" if imaging.maximum_tiles > 1 else ""
+        )
+        lines.append(f"imaging ({'; '.join(filter(None, [_names(imaging.features), most]))})")
+    outcomes = ", ".join(OUTCOMES[task] for task in contract.tasks)
+    return (*lines, f"Outcomes: {outcomes}.", "Tables are read only; nothing is written to them.")
+
+
+def _column(column: Column) -> str:
+    unit = f" in {column.unit}" if column.unit else ""
+    low, high = column.minimum, column.maximum
+    limits = "" if low is None and high is None else f", between {_limit(low)} and {_limit(high)}"
+    values = f" ({', '.join(column.values)})" if column.values else ""
+    return f"{column.kind}{unit}{values}{limits}{'' if column.required else ', may be missing'}"
+
+
+def _limit(value: float | None) -> str:
+    return "any value" if value is None else f"{value:g}"
+
+
+def _panel(panel: str | tuple[str, ...], word: str) -> str:
+    return f"all {word} of the knowledge pack" if isinstance(panel, str) else _names(panel)
+
+
+def _layer(layer: Layer) -> str:
+    return f"; in {layer.unit}" if layer.unit else ""
+
+
+def _names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:MOST_NAMES])
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
+
+
+def _training(study: Study) -> tuple[str, ...]:
+    training = study.training
+    batch = f"{training.batch} patients a step" if training.batch else "all patients in one step"
+    stages = [_stage(number, stage) for number, stage in enumerate(training.stages, start=1)]
+    return (
+        f"The model is the installed one (preset {study.model.preset}); no code comes with the study.",
+        f"{training.rounds} rounds; in each, {training.local_epochs} pass(es) over your training patients, "
+        f"{batch}, {training.optimiser}.",
+        *stages,
+    )
+
+
+def _stage(number: int, stage: Stage) -> str:
+    blocks = ", ".join(LEVELS[level] for level in stage.trained_blocks)
+    return f"Stage {number}: {stage.rounds} rounds train {blocks}; learning rate {stage.learning_rate:g}."
+
+
+def _leaves(study: Study) -> tuple[str, ...]:
+    lines = [
+        "Each round: the model's weights after training on your patients, how many patients trained, the "
+        "mean training loss, and the seconds it took."
+    ]
+    if study.contract.normalisation == "federated":
+        lines.append(
+            "Once, before round 1: of each feature the count, the sum and the sum of squares over your "
+            "training patients, for one common scale."
+        )
+    cell = study.evaluation.minimum_cell
+    if study.evaluation.rule != "none":
+        every = study.evaluation.every
+        when = f"Every {every} rounds and after the last round" if every else "After the last round"
+        lines.append(
+            f"{when}: the mean loss over your held-out patients and their number, if {cell} or more."
+        )
+    if study.training.patience is not None:
+        lines.append(
+            "Each round: the mean loss over your validation patients and their number, if they are at least "
+            f"{cell}."
+        )
+    lines.append("Your site's name, the head of your ledger, your software's versions; codes of errors.")
+    return tuple(lines)
+
+
+def _stays() -> tuple[str, ...]:
+    return (
+        "Patient records, patient identifiers, tables, images, predictions, and the text of errors.",
+        "Every message that leaves is written to your ledger first; `mmfed-client ledger show` lists them.",
+    )
+
+
+def _held_out(study: Study) -> tuple[str, ...]:
+    e = study.evaluation
+    how = {
+        "hash": f"{e.fraction:.0%} of your patients, by a hash of the study's seed and the patient's id",
+        "fold": f"fold {e.fold} of {e.folds}",
+        "site": f"all patients of {', '.join(e.sites)}",
+        "none": "nobody",
+    }[e.rule]
+    return (f"Fixed before round 1, and never trained on: {how}.",)
+
+
+def _privacy(study: Study) -> tuple[str, ...]:
+    if study.privacy.mode == "none":
+        return (
+            "No differential privacy: weights are not noised and can hold traces of your patients. Your "
+            "policy decides whether that is allowed.",
+        )
+    return (f"Differential privacy with ε = {study.privacy.epsilon} and δ = {study.privacy.delta}.",)
+
+
+def _rules(study: Study) -> tuple[str, ...]:
+    rule = study.aggregation
+    share = "" if rule.fraction >= 1 else f" {rule.fraction:.0%} of the sites are asked each round."
+    return (
+        f"The next model is {STRATEGIES[rule.strategy]}.{share}",
+        f"A round needs {rule.minimum_sites} sites and waits at most {rule.deadline_seconds:g} s for one.",
+        f"A site with fewer than {rule.minimum_patients} training patients sends nothing.",
+    )
+
+
+__all__ = ["Topic", "study_in_words"]
