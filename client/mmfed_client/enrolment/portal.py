@@ -1,0 +1,218 @@
+"""The portal as a site uses it: the study on offer, knowledge packs, a new key."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from mmfed_client.enrolment.channel import Answer, Channel
+from mmfed_client.enrolment.join import MOST_REPLY_BYTES, check_reply
+from mmfed_client.enrolment.tls import tls_context
+from mmfed_client.home import SiteHome, passphrase_of
+from mmfed_common.errors import NetworkError
+from mmfed_common.names import time_text, utc_now
+from mmfed_common.portal_protocol import (
+    NONCE_HEADER,
+    OFFER_PATH,
+    PACKS_PATH,
+    ROTATE_PATH,
+    SIGNATURE_HEADER,
+    SITE_HEADER,
+    TIME_HEADER,
+    RotateRequest,
+    request_transcript,
+)
+from mmfed_common.signed_study import MOST_BYTES, SignedStudy
+from mmfed_common.signing import SiteKey
+
+MOST_PACK_BYTES = 2 * 1024**3
+PACK_SECONDS = 3600.0
+LEFTOVER = ".fetch-"
+LEFTOVER_SECONDS = 86400.0
+
+
+class PortalClient:
+    """Speaks with the portal in the name of a site; each request is signed with the site's key.
+
+    Parameters
+    ----------
+    home
+        A home that has joined.
+    passphrase
+        Of the site's key; default: the variable ``MMFED_PASSPHRASE``.
+
+    Raises
+    ------
+    NetworkError
+        ``MMF-411`` to ``MMF-413`` for the key, ``MMF-423`` for the home. Each method also raises what
+        :meth:`mmfed_client.enrolment.channel.Channel.stream` does, and ``MMF-439`` when the server does not
+        know the key.
+    """
+
+    def __init__(self, home: SiteHome, passphrase: str | None = None) -> None:
+        self.home = home
+        self.config = home.config
+        self._passphrase = passphrase_of(passphrase)
+        self._key = SiteKey.load(home.key_file, self._passphrase)
+        self._channel = Channel(self.config.address, tls_context(home))
+
+    def offer(self) -> SignedStudy | None:
+        """Fetch the study on offer, or None; its signature is not checked yet.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-418`` when it cannot be read.
+        """
+        answer = self._request("GET", OFFER_PATH, b"", 2 * MOST_BYTES)
+        return None if answer.status == 204 else SignedStudy.from_json(answer.content)
+
+    def fetch_pack(self, sha256: str) -> Path:
+        """Fetch a knowledge pack, unless it is here; its hash is checked before it gets its name.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-427`` when the server sends another file or has none, ``MMF-423`` when it cannot be kept.
+        """
+        file = self.home.pack_file(sha256)
+        if file.is_file() and _sha256(file) == sha256:
+            return file
+        path = f"{PACKS_PATH}/{sha256}"
+        try:
+            self._remove_leftovers()
+            descriptor, name = tempfile.mkstemp(prefix=LEFTOVER, dir=self.home.packs)  # mode 0600
+            beside = Path(name)
+            try:
+                with os.fdopen(descriptor, "wb") as out:
+                    self._copy(path, sha256, out.write)
+                    out.flush()
+                    os.fsync(out.fileno())
+                os.replace(beside, file)
+            finally:
+                beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise NetworkError("MMF-423", f"cannot be written: {error.strerror}", str(file)) from None
+        return file
+
+    def rotate(self) -> str:
+        """Replace the site's key with a new one, made here; gives the new fingerprint.
+
+        The new key is on the disk before the server hears of it. If the answer is lost, the next request
+        finds out which of the two is in force, see :meth:`settle_rotation`.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-438`` when the coordinator has not begun it.
+        """
+        self.settle_rotation()
+        new = SiteKey.generate()
+        self._on_disk(lambda: new.save(self.home.next_key_file, self._passphrase))
+        pem = new.public.pem().decode()
+        old = self._key.public.fingerprint
+        transcript = RotateRequest.transcript(self.config.federation, self.config.site, old, pem)
+        request = RotateRequest(public_key=pem, signature=new.sign(transcript).hex())
+        try:
+            answer = self._ask(self._key, "POST", ROTATE_PATH, request.model_dump_json().encode())
+        except NetworkError as error:
+            if error.code in ("MMF-411", "MMF-424", "MMF-435", "MMF-437", "MMF-438"):  # refused: not in force
+                self._on_disk(self.home.next_key_file.unlink)
+            raise
+        if answer.status != 200:
+            self._on_disk(self.home.next_key_file.unlink)
+            raise NetworkError("MMF-439", "the server does not know this site's key", self.config.address)
+        check_reply(answer, transcript, new, self.home.coordinator, self.config.address)
+        self._promote(new)
+        return new.public.fingerprint
+
+    def settle_rotation(self) -> bool:
+        """After a change of the key that was interrupted: find out which key the server knows, and keep it.
+
+        Returns
+        -------
+        Whether the new key is in force now.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-439`` when the server knows neither; both are kept then.
+        """
+        if not self.home.next_key_file.exists():
+            return False
+        new = SiteKey.load(self.home.next_key_file, self._passphrase)
+        if self._ask(new, "GET", OFFER_PATH, b"", 2 * MOST_BYTES).status != 404:
+            self._promote(new)
+            return True
+        if self._ask(self._key, "GET", OFFER_PATH, b"", 2 * MOST_BYTES).status == 404:
+            raise NetworkError("MMF-439", "the server knows neither key of this site", self.config.address)
+        self._on_disk(self.home.next_key_file.unlink)
+        return False
+
+    def _request(self, method: str, path: str, body: bytes, most_bytes: int) -> Answer:
+        answer = self._ask(self._key, method, path, body, most_bytes)
+        if answer.status == 404 and self.settle_rotation():
+            answer = self._ask(self._key, method, path, body, most_bytes)
+        if answer.status == 404:
+            raise NetworkError("MMF-439", "the server does not know this site's key", self.config.address)
+        return answer
+
+    def _ask(
+        self, key: SiteKey, method: str, path: str, body: bytes, most_bytes: int = MOST_REPLY_BYTES
+    ) -> Answer:
+        return self._channel.request(method, path, self._headers(key, method, path, body), body, most_bytes)
+
+    def _headers(self, key: SiteKey, method: str, path: str, body: bytes) -> dict[str, str]:
+        now, nonce = time_text(utc_now()), secrets.token_hex(16)
+        transcript = request_transcript(
+            self.config.federation, self.config.site, method, path, now, nonce, body
+        )
+        return {
+            SITE_HEADER: self.config.site,
+            TIME_HEADER: now,
+            NONCE_HEADER: nonce,
+            SIGNATURE_HEADER: key.sign(transcript).hex(),
+        }
+
+    def _copy(self, path: str, sha256: str, write: Callable[[bytes], object]) -> None:
+        headers = self._headers(self._key, "GET", path, b"")
+        digest, size = hashlib.sha256(), 0
+        with self._channel.stream("GET", path, headers, b"", PACK_SECONDS) as (status, chunks):
+            if status != 200:
+                raise NetworkError("MMF-427", "the server does not have it", sha256)
+            for chunk in chunks:
+                size += len(chunk)
+                if size > MOST_PACK_BYTES:
+                    raise NetworkError("MMF-427", "larger than any knowledge pack", sha256)
+                digest.update(chunk)
+                self._on_disk(partial(write, chunk))
+        if digest.hexdigest() != sha256:
+            raise NetworkError("MMF-427", f"its hash is {digest.hexdigest()}", sha256)
+
+    def _remove_leftovers(self) -> None:
+        for file in self.home.packs.glob(f"{LEFTOVER}*"):
+            if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
+                file.unlink(missing_ok=True)
+
+    def _promote(self, new: SiteKey) -> None:
+        self._on_disk(lambda: os.replace(self.home.next_key_file, self.home.key_file))
+        self._key = new
+
+    def _on_disk(self, change: Callable[[], object]) -> None:
+        try:
+            change()
+        except OSError as error:
+            raise NetworkError(
+                "MMF-423", f"cannot be written: {error.strerror}", str(self.home.path)
+            ) from None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
