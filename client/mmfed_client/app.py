@@ -10,12 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, Context, Message
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
-from mmfed_client.outgoing import Outgoing
+from mmfed_client.gate import Exit, Gate, error_reply
+from mmfed_client.gate.feature_floor import patients_measured
 from mmfed_client.training import LocalSite, loss_of, train_round
 from mmfed_client.training.reproducible import same_bits
 from mmfed_common import messages as m
@@ -37,10 +39,13 @@ class SiteApp:
     ----------
     open_site
         Gives the site that a context stands for. Called for every message, so it should keep what it made.
+    way_out
+        A real site's policy, ledger and key; None in a simulation.
     """
 
-    def __init__(self, open_site: OpenSite) -> None:
+    def __init__(self, open_site: OpenSite, way_out: Exit | None = None) -> None:
         self.open_site = open_site
+        self.way_out = way_out
 
     def hello(self, message: Message, context: Context) -> Message:
         """Answer who this is."""
@@ -63,25 +68,43 @@ class SiteApp:
         return self._answer(message, context, _validation)
 
     def _answer(
-        self, message: Message, context: Context, work: Callable[[Message, LocalSite, Outgoing], Message]
+        self, message: Message, context: Context, work: Callable[[Message, LocalSite, Gate], Message]
     ) -> Message:
+        """Decide, work, release; any failure becomes an answer that holds no data.
+
+        Raises
+        ------
+        PrivacyError
+            ``MMF-310`` to ``MMF-312`` when no receipt can be written: then there is no answer at all.
+        """
         try:
+            if self.way_out is not None:
+                self.way_out.guardian.admit(message)
             site = self.open_site(context)
-            outgoing = Outgoing(site.study, site.name)
             _refuse_other_study(message, site)
+            if self.way_out is not None:
+                self.way_out.guardian.allow(site.study)
+            gate = Gate(site.study, site.name, self.way_out)
             seed = derive_seed(site.study.study.seed, "message", site.name)
             with same_bits(seed):
-                return work(message, site, outgoing)
-        except Exception as error:  # any failure becomes an answer that holds no data
+                return work(message, site, gate)
+        except Exception as error:
             logger.error(
                 "%s: %s", message.metadata.message_type, error, exc_info=not isinstance(error, MmfedError)
             )
-            return Outgoing.error(message, error)
+            return error_reply(message, error, self.way_out)
 
 
-def make_client_app(open_site: OpenSite) -> ClientApp:
-    """Build the ClientApp around something that opens sites."""
-    handlers = SiteApp(open_site)
+def make_client_app(open_site: OpenSite, way_out: Exit | None = None) -> ClientApp:
+    """Build the ClientApp around something that opens sites.
+
+    Parameters
+    ----------
+    way_out
+        A real site's policy, ledger and key: every message is admitted by the guardian before the site is
+        opened, and every answer, errors too, has its receipt before it is returned. None in a simulation.
+    """
+    handlers = SiteApp(open_site, way_out)
     app = ClientApp()
     app.query(m.HELLO.partition(".")[2])(handlers.hello)
     app.query(m.MOMENTS.partition(".")[2])(handlers.moments)
@@ -91,20 +114,21 @@ def make_client_app(open_site: OpenSite) -> ClientApp:
     return app
 
 
-def _hello(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
-    return outgoing.hello(message, len(site.fit))
+def _hello(message: Message, site: LocalSite, gate: Gate) -> Message:
+    return gate.hello(message, len(site.fit))
 
 
-def _moments(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
+def _moments(message: Message, site: LocalSite, gate: Gate) -> Message:
     allowed = {
         f"moments.{statistic}.{name.partition('.')[2]}": (shape, torch.float64)
         for name, (shape, _) in site.scaling_shapes.items()
         for statistic in ("count", "total", "square")
     }
-    return outgoing.moments(message, site.moments(), len(site.fit), allowed)
+    counted = patients_measured(site.take(np.sort(np.concatenate([site.fit, site.validation]))))
+    return gate.moments(message, site.moments(), counted, len(site.fit), site.topology, allowed)
 
 
-def _train(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
+def _train(message: Message, site: LocalSite, gate: Gate) -> Message:
     began = time.perf_counter()
     place = _place(message, site)
     mu = message.content.config_records[m.CONFIG].get(m.PROXIMAL_MU, 0.0)
@@ -114,23 +138,23 @@ def _train(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
     names = trained_parameters(site.shapes, site.model.block_of, place.stage)
     update = train_round(site, weights, scaling, place, mu)
     allowed = {name: site.shapes[name] for name in names}
-    return outgoing.update(message, update, time.perf_counter() - began, allowed)
+    return gate.update(message, update, time.perf_counter() - began, allowed)
 
 
-def _held_out(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
-    return _evaluate(message, site, outgoing, held_out=True)
+def _held_out(message: Message, site: LocalSite, gate: Gate) -> Message:
+    return _evaluate(message, site, gate, held_out=True)
 
 
-def _validation(message: Message, site: LocalSite, outgoing: Outgoing) -> Message:
-    return _evaluate(message, site, outgoing, held_out=False)
+def _validation(message: Message, site: LocalSite, gate: Gate) -> Message:
+    return _evaluate(message, site, gate, held_out=False)
 
 
-def _evaluate(message: Message, site: LocalSite, outgoing: Outgoing, *, held_out: bool) -> Message:
+def _evaluate(message: Message, site: LocalSite, gate: Gate, *, held_out: bool) -> Message:
     place = _place(message, site)
     index = site.test if held_out else site.validation
     model = site.load(_weights(message, site, place))
     loss = loss_of(site, model, _scaling(message, site), place.stage.level, index)
-    return outgoing.evaluation(message, loss)
+    return gate.evaluation(message, loss)
 
 
 def _refuse_other_study(message: Message, site: LocalSite) -> None:

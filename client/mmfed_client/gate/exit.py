@@ -1,0 +1,151 @@
+"""What the gate of a real site has and a simulation's has not: a policy, a ledger, a key, a receipt."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
+
+from mmfed_client.approval import Guardian
+from mmfed_client.fleet.objects import objects_of
+from mmfed_client.ledger import Head, Ledger
+from mmfed_client.ledger.ledger import RECEIPT
+from mmfed_client.policy import Policy
+from mmfed_common import messages as m
+from mmfed_common.errors import MmfedError, PrivacyError
+from mmfed_common.names import is_sha256
+from mmfed_common.seal import seal
+from mmfed_common.signing import SiteKey
+
+KIND = re.compile(r"[a-z][a-z_.]{0,39}")
+EXCEPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How an answer leaves a real site.
+
+    Attributes
+    ----------
+    guardian
+        Says whether the study may run, and gives the policy as it is now.
+    ledger
+        Takes the receipts.
+    key
+        Signs what leaves.
+    """
+
+    guardian: Guardian
+    ledger: Ledger
+    key: SiteKey
+
+    def policy(self) -> Policy:
+        """The policy as it is now."""
+        return self.guardian.policy()
+
+    def head(self) -> Head:
+        """The ledger's head before the receipt."""
+        return self.ledger.head
+
+    def release(self, answer: Message, policy: Policy, study_hash: str) -> Message:
+        """Sign an answer and write its receipt; what is returned may be sent as it is, and only so.
+
+        Approval is looked at once more: it may have been withdrawn while the site was training.
+
+        Raises
+        ------
+        PrivacyError
+            ``MMF-332`` and its kin when approval is gone; ``MMF-340`` when the answer is larger than the
+            policy allows; ``MMF-310`` to ``MMF-312`` when no receipt can be written. Nothing leaves then.
+        """
+        seal(answer, self.key)
+        body = receipt_of(answer)
+        if body["bytes"] > policy.largest_update_bytes:
+            what = f"{body['bytes']} bytes, at most {policy.largest_update_bytes}"
+            raise PrivacyError("MMF-340", what)
+        self.guardian.refuse_unapproved(study_hash)
+        self.ledger.append(RECEIPT, body)
+        return answer
+
+    def release_error(self, answer: Message, request: Message) -> Message:
+        """Write the receipt of an answer that only says that something failed."""
+        self.ledger.append(RECEIPT, receipt_of(answer, request))
+        return answer
+
+
+def receipt_of(answer: Message, request: Message | None = None) -> dict[str, Any]:
+    """Describe an answer, byte for byte, as it will be sent.
+
+    Parameters
+    ----------
+    request
+        The message that an error answers: an error says nothing about its study itself.
+
+    Returns
+    -------
+    ``kind``, ``round``, ``study``, ``request``; ``objects``, a list of [object id, bytes]: the id is the
+    SHA-256 of an object's bytes; ``bytes`` and ``sha256`` of all of them one after the other; ``metrics``
+    with the very numbers, or ``error`` with the text.
+    """
+    objects: list[list[Any]] = []
+    whole = hashlib.sha256()
+    for name, content in objects_of(answer):
+        objects.append([name, len(content)])
+        whole.update(content)
+    kind = answer.metadata.message_type
+    body: dict[str, Any] = {
+        "kind": kind if KIND.fullmatch(kind) else "unknown",
+        "objects": objects,
+        "bytes": sum(size for _, size in objects),
+        "sha256": whole.hexdigest(),
+    }
+    if answer.has_error():
+        config = _config_of(request) if request is not None else {}
+        study, number = config.get(m.STUDY_HASH), config.get(m.ROUND)
+        body["study"] = study if isinstance(study, str) and is_sha256(study) else ""
+        body["round"] = number if type(number) is int and 0 <= number < 2**31 else -1
+        body["request"] = ""
+        body["error"] = answer.error.reason
+    else:
+        about = answer.content.config_records[m.ABOUT]
+        body["study"], body["round"] = about[m.STUDY_HASH], about[m.ROUND]
+        body["request"] = about[m.REQUEST]
+        body["metrics"] = dict(answer.content.metric_records[m.METRICS])
+    return body
+
+
+def error_reply(request: Message, error: Exception, way_out: Exit | None = None) -> Message:
+    """Say that something failed: a code and its meaning, or the exception's type, never its text.
+
+    Parameters
+    ----------
+    way_out
+        A real site's exit, which writes the receipt; None in a simulation.
+
+    Raises
+    ------
+    PrivacyError
+        ``MMF-310`` to ``MMF-312`` when no receipt can be written: then nothing at all leaves.
+    """
+    if isinstance(error, MmfedError):
+        reason = error.public
+    else:
+        name = type(error).__name__
+        reason = name if EXCEPTION.fullmatch(name) else "Exception"
+    answer = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=request)
+    return answer if way_out is None else way_out.release_error(answer, request)
+
+
+def _config_of(request: Message) -> Mapping[str, object]:
+    if not request.has_content():
+        return {}
+    config: Mapping[str, object] = request.content.config_records.get(m.CONFIG, {})
+    return config
+
+
+__all__ = ["Exit", "error_reply", "receipt_of"]

@@ -1,0 +1,181 @@
+"""The gate: everything that leaves a site is put together here, and checked against what is allowed.
+
+There is one way out, :meth:`Gate._release`. It compares record names, array names, shapes and types, metric
+names and ranges with an allow-list made from the study alone; reads the arrays back from the very bytes that
+will be sent; applies the site's policy; and for a real site signs the answer and writes the receipt, all
+before the answer is handed over. A simulation passes the same checks and has no ledger and no key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from torch import Tensor
+
+from mmfed_client.gate.allowed import NotAllowedError, check_content
+from mmfed_client.gate.exit import Exit
+from mmfed_client.gate.feature_floor import keep_common_features
+from mmfed_client.policy import Policy
+from mmfed_client.training.local import LocalUpdate
+from mmfed_client.training.losses import LossSum
+from mmfed_common import messages as m
+from mmfed_common.arrays import Shapes, UnexpectedArraysError, check_tensors, to_record
+from mmfed_common.errors import NetworkError, PrivacyError
+from mmfed_common.scaling import Moments
+from mmfed_common.software import software
+from mmfed_common.study import Study
+from mmfed_common.topology import Topology
+
+NO_NUMBER = {m.NUM_EXAMPLES: 0, m.LOSS: 0.0, m.SECONDS: 0.0}
+"""What stands for a metric that the policy keeps back."""
+
+
+class Gate:
+    """Puts together the answers of one site to one message.
+
+    Parameters
+    ----------
+    study
+        Says what may leave: least patients of an update, least cell of a metric.
+    site
+        The site's name.
+    way_out
+        A real site's exit; None in a simulation.
+
+    Raises
+    ------
+    PrivacyError
+        ``MMF-320``, ``MMF-321`` when a real site has no valid policy.
+    """
+
+    def __init__(self, study: Study, site: str, way_out: Exit | None = None) -> None:
+        self.study = study
+        self.site = site
+        self.way_out = way_out
+        self.policy: Policy | None = None if way_out is None else way_out.policy()
+
+    @staticmethod
+    def for_simulation(study: Study, site: str) -> Gate:
+        """A gate with every check, without policy, ledger and key."""
+        return Gate(study, site)
+
+    @property
+    def minimum_patients(self) -> int:
+        """Least training patients: the study's floor or the policy's, whichever is higher."""
+        floor = self.study.aggregation.minimum_patients
+        return floor if self.policy is None else max(floor, self.policy.minimum_patients)
+
+    @property
+    def minimum_cell(self) -> int:
+        """Least patients of an evaluation: the study's or the policy's, whichever is higher."""
+        cell = self.study.evaluation.minimum_cell
+        return cell if self.policy is None else max(cell, self.policy.minimum_cell)
+
+    @property
+    def minimum_per_feature(self) -> int:
+        """Least patients of a feature's sums: the study's floor or the policy's, whichever is higher."""
+        floor = self.study.aggregation.minimum_patients
+        return floor if self.policy is None else max(floor, self.policy.minimum_per_feature)
+
+    def hello(self, request: Message, patients: int) -> Message:
+        """Say who this is and on how many patients it can train; 0 when they are below the floor."""
+        counted = patients if patients >= self.minimum_patients else 0
+        return self._release(request, {}, {}, {m.NUM_EXAMPLES: counted})
+
+    def moments(
+        self,
+        request: Message,
+        moments: Moments,
+        measured: dict[str, Tensor],
+        patients: int,
+        topology: Topology,
+        allowed: Shapes,
+    ) -> Message:
+        """Send the sufficient statistics of the federated scaling.
+
+        Parameters
+        ----------
+        measured
+            Node type → ``(nodes, channels)``: patients in whom each feature was measured.
+
+        Raises
+        ------
+        PrivacyError
+            ``MMF-330`` when the policy lets no sums leave; ``MMF-323`` below its floor.
+        NetworkError
+            ``MMF-406`` when there are fewer patients than the study's floor.
+        """
+        self._at_least(patients)
+        if self.policy is not None and not self.policy.allow_moments:
+            raise PrivacyError("MMF-330", "`allow_moments` is false", self.site)
+        floor = self.minimum_per_feature
+        kept = keep_common_features(moments, measured, self.study.contract, topology, floor)
+        return self._release(request, kept.to_arrays(), allowed, {m.NUM_EXAMPLES: patients})
+
+    def update(self, request: Message, update: LocalUpdate, seconds: float, allowed: Shapes) -> Message:
+        """Send the parameters that the stage trains; errors as :meth:`moments`."""
+        self._at_least(update.patients)
+        metrics = {m.NUM_EXAMPLES: update.patients, m.LOSS: update.loss, m.SECONDS: seconds}
+        return self._release(request, update.trained, allowed, metrics)
+
+    def evaluation(self, request: Message, loss: LossSum) -> Message:
+        """Send the sum of a loss; nothing but a count of 0 below the least cell, or if the policy says so."""
+        withheld = self.policy is not None and not (self.policy.evaluation and m.LOSS in self.policy.metrics)
+        if withheld or loss.patients < self.minimum_cell:
+            loss = LossSum(0.0, 0)
+        return self._release(request, {}, {}, {m.NUM_EXAMPLES: loss.patients, m.LOSS: loss.total})
+
+    def _at_least(self, patients: int) -> None:
+        floor = self.study.aggregation.minimum_patients
+        if patients < floor:
+            raise NetworkError("MMF-406", f"{patients} patients, the study's floor is {floor}", self.site)
+        if patients < self.minimum_patients:
+            what = f"{patients} patients, the policy's floor is {self.minimum_patients}"
+            raise PrivacyError("MMF-323", what, self.site)
+
+    def _release(
+        self,
+        request: Message,
+        arrays: Mapping[str, Tensor],
+        allowed: Shapes,
+        metrics: Mapping[str, int | float],
+    ) -> Message:
+        kind = request.metadata.message_type
+        shown: dict[str, int | float | list[int] | list[float]] = {
+            name: value if self._may_tell(name) else NO_NUMBER[name] for name, value in metrics.items()
+        }
+        content = RecordDict({m.METRICS: MetricRecord(shown), m.ABOUT: self._about(request, kind)})
+        try:
+            if arrays or allowed:
+                check_tensors(arrays, allowed)
+                content[m.ARRAYS] = to_record(arrays)
+            check_content(kind, content, allowed)
+        except (NotAllowedError, UnexpectedArraysError) as error:
+            raise NetworkError("MMF-407", str(error), self.site) from None
+        answer = Message(content, reply_to=request)
+        if self.way_out is None or self.policy is None:
+            return answer
+        return self.way_out.release(answer, self.policy, self.study.hash)
+
+    def _may_tell(self, metric: str) -> bool:
+        return self.policy is None or metric in self.policy.metrics
+
+    def _about(self, request: Message, kind: str) -> ConfigRecord:
+        about: dict[str, str | int] = {
+            m.STUDY_HASH: self.study.hash,
+            m.SITE: self.site,
+            m.ROUND: _round_of(request),
+            m.REQUEST: request.metadata.message_id,
+        }
+        if kind == m.HELLO:
+            about[m.SOFTWARE] = software()
+        if self.way_out is not None:
+            head = self.way_out.head()
+            about[m.LEDGER_HEAD], about[m.LEDGER_LENGTH] = head.hash, head.length
+        return ConfigRecord({**about})
+
+
+def _round_of(request: Message) -> int:
+    value = request.content.config_records[m.CONFIG][m.ROUND]
+    return value if type(value) is int and 0 <= value < 2**31 else -1

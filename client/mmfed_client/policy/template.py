@@ -1,0 +1,35 @@
+"""The ``policy.toml`` that ``join`` writes: every key with its default, explained."""
+
+from __future__ import annotations
+
+POLICY_TEMPLATE = """\
+# What this site allows, whatever a study says. The stricter of study and policy holds.
+# A line with # in front shows the default. Unknown keys are errors; without this file nothing runs.
+# The file is read again for every message, so that a change acts at once. docs/policy.md explains each key.
+
+# --- What may leave -----------------------------------------------------------------------------------
+# minimum_patients = 5             # fewer training patients: no update leaves, and the count is not told
+# minimum_cell = 10                # fewer held-out patients: no loss over them leaves
+# minimum_per_feature = 5          # fewer patients with a feature: none of its sums leaves
+# allow_moments = true             # count, sum, sum of squares of each feature, once, for one common scale
+# evaluation = true                # sums of the loss over held-out patients
+# metrics = ["num-examples", "loss", "seconds"]   # one that is left out is sent as 0; num-examples must stay
+# largest_update_megabytes = 1000
+
+# --- What may run -------------------------------------------------------------------------------------
+# strategies = ["fedavg", "fedprox", "fedadam"]
+# coordinators = []                # fingerprints of keys; empty: only the coordinator this site enrolled with
+# most_rounds = 1000
+# two_person = false               # true: two different people must approve each study
+# hours = "00:00-24:00"            # by this machine's local clock, e.g. "22:00-06:00"
+# days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+# gpu_memory = 1.0                 # share of a GPU's memory that training may take
+
+# --- Differential privacy -----------------------------------------------------------------------------
+# Without the next line only studies with differential privacy would be allowed, which this version of mmfed
+# cannot train yet. Set it to true, or take the line out, as soon as your studies have it.
+require_privacy = false
+# most_epsilon_per_study = 8.0
+# most_epsilon_lifetime = 16.0     # of all studies of this site together
+# largest_delta = 1e-5
+"""

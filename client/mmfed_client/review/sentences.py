@@ -1,0 +1,125 @@
+"""What a study would do at a site, each point in a sentence for people who do not read TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mmfed_client.policy import Policy
+from mmfed_common.study import Stage, Study
+
+MODALITIES = {
+    "clinical_feature": "clinical data and demographics",
+    "gene": "genes",
+    "protein": "proteins",
+    "metabolite": "metabolites",
+    "imaging_feature": "imaging features",
+}
+TASKS = {
+    "survival": "overall survival",
+    "response": "treatment response",
+    "toxicity": "grade 3+ adverse events",
+}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One point: what it is about, and the sentence."""
+
+    about: str
+    text: str
+
+
+def statements(study: Study, policy: Policy | None = None) -> Iterator[Statement]:
+    """Give every point, those about what leaves first."""
+    header = study.study
+    yield Statement("purpose", header.description or "The study does not say.")
+    yield Statement("contact", header.contact or "The study names nobody.")
+    yield Statement("predicts", ", ".join(TASKS[task] for task in study.contract.tasks) + ".")
+    yield Statement("reads", _reads(study))
+    yield from _leaves(study, policy)
+    yield Statement("privacy", _privacy(study))
+    yield Statement("trains", _trains(study))
+    yield Statement("combines", _combines(study))
+    yield Statement("tests on", _tests(study))
+    if study.contract.knowledge is not None:
+        yield Statement(
+            "knowledge", f"A knowledge pack is fetched; its SHA-256 is {study.contract.knowledge.sha256}."
+        )
+    yield Statement("code", "No code comes with the study: only what is installed here runs.")
+
+
+def _reads(study: Study) -> str:
+    contract = study.contract
+    used = [MODALITIES[name] for name in contract.node_types]
+    columns = ", ".join(contract.columns)
+    layers = "" if contract.gene is None else f" Gene layers: {', '.join(sorted(contract.gene.layers))}."
+    return f"{', '.join(used)}." + (f" Columns: {columns}." if columns else "") + layers
+
+
+def _leaves(study: Study, policy: Policy | None) -> Iterator[Statement]:
+    floor = max(study.aggregation.minimum_patients, policy.minimum_patients if policy else 1)
+    yield Statement(
+        "leaves",
+        f"After each round the weights that were trained, the number of patients, the mean loss and the "
+        f"seconds it took; nothing with fewer than {floor} training patients. No patient's record leaves.",
+    )
+    if study.contract.normalisation == "federated":
+        least = max(study.aggregation.minimum_patients, policy.minimum_per_feature if policy else 1)
+        yield Statement(
+            "",
+            "Once, before round 1: count, sum and sum of squares of each feature that is standardised, over "
+            f"the training patients, where at least {least} have it.",
+        )
+    cell = max(study.evaluation.minimum_cell, policy.minimum_cell if policy else 1)
+    if policy is not None and not policy.evaluation:
+        yield Statement("", "No loss over held-out patients: the policy keeps it back.")
+    else:
+        yield Statement(
+            "", f"Now and then the summed loss over held-out patients, if there are at least {cell}."
+        )
+    if policy is not None and len(policy.metrics) < 3:
+        kept = sorted({"loss", "seconds"} - set(policy.metrics))
+        yield Statement("", f"The policy keeps back: {', '.join(kept)}; 0 is sent instead.")
+
+
+def _privacy(study: Study) -> str:
+    if study.privacy.mode == "none":
+        return (
+            "No differential privacy: weights leave as they were trained, and somebody who sees them may "
+            "learn something about single patients."
+        )
+    return f"Differential privacy with epsilon {study.privacy.epsilon} and delta {study.privacy.delta}."
+
+
+def _trains(study: Study) -> str:
+    training = study.training
+    stages = "; ".join(_stage(stage) for stage in training.stages)
+    batch = "all patients at once" if training.batch == 0 else f"{training.batch} patients at a time"
+    epochs = (
+        f"{training.local_epochs} time{'s' if training.local_epochs > 1 else ''} over the patients a round"
+    )
+    return f"{training.rounds} rounds ({stages}), {epochs}, {batch}; model {study.model.preset}."
+
+
+def _stage(stage: Stage) -> str:
+    return f"{stage.rounds} of level {stage.level}"
+
+
+def _combines(study: Study) -> str:
+    a = study.aggregation
+    return (
+        f"{a.strategy} over at least {a.minimum_sites} sites of at least {a.minimum_patients} patients each; "
+        f"a round ends after {a.deadline_seconds:g} seconds at the latest."
+    )
+
+
+def _tests(study: Study) -> str:
+    e = study.evaluation
+    rules = {
+        "hash": f"{e.fraction:.0%} of the patients, chosen by a hash of their ids; they never train.",
+        "fold": f"fold {e.fold} of {e.folds}; its patients never train.",
+        "site": f"all patients of {', '.join(e.sites)}; they never train.",
+        "none": "nobody is held out.",
+    }
+    return rules[e.rule]
