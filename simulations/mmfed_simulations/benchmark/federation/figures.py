@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmfed_simulations.benchmark.federation.processes import MEGABYTE, ByteCounter
+from mmfed_simulations.benchmark.federation.byte_counter import ByteCounter
+from mmfed_simulations.processes.programs import MEGABYTE
 
 
 @dataclass(frozen=True)

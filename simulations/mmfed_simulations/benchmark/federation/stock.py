@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import serialization
 
 from mmfed_common.errors import NetworkError
 from mmfed_common.signing import SiteKey
+from mmfed_simulations.benchmark.federation.byte_counter import ByteCounter
 from mmfed_simulations.benchmark.federation.figures import Figures, figures_of
-from mmfed_simulations.benchmark.federation.processes import ByteCounter, Program, free_port, wait_until
+from mmfed_simulations.processes.programs import Program, free_port, wait_until
 
 BIN = Path(sys.executable).parent
 PYPROJECT = """[project]

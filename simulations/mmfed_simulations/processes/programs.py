@@ -1,4 +1,4 @@
-"""Starting programs for a measurement, and watching what they use."""
+"""Programs as processes of their own: started, watched, killed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -20,7 +20,6 @@ from mmfed_common.errors import NetworkError
 SAMPLE_SECONDS = 0.1
 STOP_SECONDS = 10.0
 MEGABYTE = 2.0**20
-BLOCK = 1 << 18
 
 
 def free_port() -> int:
@@ -80,9 +79,25 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the program itself still runs."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """End the program and all that it started at once, as a loss of power would."""
+        self._end((signal.SIGKILL,))
+
+    def stop(self) -> None:
+        """Ask the program to end; kill what has not ended in time."""
+        self._end((signal.SIGTERM, signal.SIGKILL))
+
+    def _end(self, signals: Sequence[signal.Signals]) -> None:
         self._stopped.set()
         self._watch.join()
-        for sign in (signal.SIGTERM, signal.SIGKILL):
+        for sign in signals:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, sign)
             with suppress(subprocess.TimeoutExpired):
@@ -97,57 +112,3 @@ class Program:
                     with suppress(psutil.Error):
                         total += process.memory_info().rss
             self.peak_bytes = max(self.peak_bytes, total)
-
-
-class ByteCounter:
-    """Forwards TCP connections to a port of this machine and counts the bytes each way.
-
-    Parameters
-    ----------
-    port
-        Where the server listens.
-    """
-
-    def __init__(self, port: int) -> None:
-        self.target = port
-        self.up = 0
-        self.down = 0
-        self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
-        self._open = ExitStack()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> ByteCounter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.close()
-        self._open.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self.target))
-            except OSError:
-                return
-            for end in (near, far):
-                self._open.callback(end.close)
-            threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
-            threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
-
-    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:
-        with suppress(OSError):
-            while block := source.recv(BLOCK):
-                sink.sendall(block)
-                with self._lock:
-                    if up:
-                        self.up += len(block)
-                    else:
-                        self.down += len(block)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)

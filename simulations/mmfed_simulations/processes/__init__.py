@@ -1,0 +1,1 @@
+"""A federation of real processes on this machine: the programs that people use, over TLS on loopback."""

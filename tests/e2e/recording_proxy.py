@@ -1,0 +1,127 @@
+"""Stands between a site and the server, ends the site's TLS with a certificate that the site trusts, and keeps
+what the site sent: the bytes on the socket before they were encrypted.
+
+Only who holds the federation's certificate authority can do this; a test does.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import h11
+
+BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One request as it left the site."""
+
+    method: str
+    path: str
+    headers: bytes
+    body: bytes
+
+
+class RecordingProxy:
+    """Listens on loopback with a certificate, forwards to the server, records the requests.
+
+    Parameters
+    ----------
+    certificate, key
+        What to present to sites: for 127.0.0.1, signed by the federation's authority.
+    authority
+        With which the real server is checked.
+    port
+        Of the real server.
+    """
+
+    def __init__(self, certificate: Path, key: Path, authority: Path, port: int) -> None:
+        self._inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._inside.load_cert_chain(certificate, key)
+        self._outside = ssl.create_default_context(cafile=str(authority))
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._streams: list[bytearray] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> RecordingProxy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+
+    def streams(self) -> list[bytes]:
+        """Everything that was sent, one item a connection."""
+        with self._lock:
+            return [bytes(stream) for stream in self._streams]
+
+    def requests(self) -> list[Sent]:
+        """The same as requests."""
+        return [request for stream in self.streams() for request in _requests(stream)]
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                raw, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(raw,), daemon=True).start()
+
+    def _carry(self, raw: socket.socket) -> None:
+        with suppress(OSError):
+            near = self._inside.wrap_socket(raw, server_side=True)
+            far = self._outside.wrap_socket(
+                socket.create_connection(("127.0.0.1", self._target)), server_hostname="127.0.0.1"
+            )
+            stream = bytearray()
+            with self._lock:
+                self._streams.append(stream)
+            threading.Thread(target=self._pump, args=(far, near, None), daemon=True).start()
+            self._pump(near, far, stream)
+
+    def _pump(self, source: ssl.SSLSocket, sink: ssl.SSLSocket, record: bytearray | None) -> None:
+        with suppress(OSError):
+            while block := source.recv(BLOCK):
+                if record is not None:
+                    with self._lock:
+                        record.extend(block)
+                sink.sendall(block)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def _requests(stream: bytes) -> list[Sent]:
+    """Cut the bytes of a connection into requests."""
+    found = []
+    rest = stream
+    while rest:
+        parser = h11.Connection(h11.SERVER)
+        parser.receive_data(rest)
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = parser.next_event()
+            if isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body.extend(event.data)
+            else:
+                break
+        if head is None or not isinstance(event, h11.EndOfMessage):
+            break
+        headers = b"\r\n".join(name + b": " + value for name, value in head.headers)
+        found.append(Sent(head.method.decode(), head.target.decode(), headers, bytes(body)))
+        rest = parser.trailing_data[0]
+    return found
