@@ -25,14 +25,6 @@ CODES: dict[str, Code] = {
         "No study is offered yet, and none has been seen before.",
         "Wait until the coordinator starts a study, or give the file of a signed study.",
     ),
-    "MMF-115": Code(
-        "A study waits for approval.",
-        "Read it with `mmfed-client review`, then agree to it with `mmfed-client approve`.",
-    ),
-    "MMF-116": Code(
-        "Approval was taken back; nothing more is trained or sent.",
-        "If that was not meant, approve the study again.",
-    ),
     "MMF-117": Code(
         "The port for metrics cannot be opened.",
         "Choose another port with --metrics; everything else works without it.",

@@ -1,0 +1,49 @@
+"""The signed studies that a site has seen: one file each in its home, named by the study's hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmfed_client.home import SiteHome
+from mmfed_common.durable import write_durably
+from mmfed_common.errors import MachineError
+from mmfed_common.signed_study import SignedStudy
+
+PRIVATE = 0o600
+
+
+def read_signed(path: Path) -> SignedStudy:
+    """Read a signed study from a file.
+
+    Raises
+    ------
+    MachineError
+        ``MMF-114`` when it cannot be read.
+    NetworkError
+        ``MMF-418`` when it is no signed study.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MachineError(
+            "MMF-114", f"the signed study cannot be read: {error.strerror}", str(path)
+        ) from None
+    return SignedStudy.from_json(content)
+
+
+def keep_signed(home: SiteHome, signed: SignedStudy) -> Path:
+    """Keep a signed study among those that were seen, for `review` and for the node.
+
+    Raises
+    ------
+    MachineError
+        ``MMF-112`` when it cannot be written.
+    """
+    path = home.study_file(signed.hash)
+    content = signed.to_json().encode()
+    try:
+        if not path.is_file() or path.read_bytes() != content:
+            write_durably(path, content, PRIVATE)
+    except OSError as error:
+        raise MachineError("MMF-112", f"the study cannot be kept: {error.strerror}", str(path)) from None
+    return path

@@ -1,0 +1,42 @@
+"""From the node's reports to the site's status: pure, so that it can be tested line by line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mmfed_client.node import reports as r
+from mmfed_client.status import Sent, State, Status, now_text
+
+
+def after_report(status: Status, report: dict[str, Any]) -> Status:
+    """Give the status after a report; one that says nothing about the status leaves it as it is."""
+    event = report["event"]
+    if event == r.OPENING:
+        return status.entered(State.opening)
+    if event == r.OPENED:
+        return status.entered(State.connecting)
+    if event == r.CONNECTED:
+        return status.entered(State.ready, doing="", attempts=0)
+    if event == r.WORKING:
+        number = _count(report, "round") or status.round
+        return status.entered(State.working, doing=str(report.get("kind", "")), round=number)
+    if event == r.SENT:
+        sent = Sent(
+            str(report.get("kind", "")),
+            now_text(),
+            status.sent.messages + 1,
+            status.sent.bytes + _count(report, "bytes"),
+        )
+        return status.entered(State.ready, doing="", sent=sent)
+    if event == r.REFUSED:
+        code, cause = str(report.get("code", "")), str(report.get("cause", ""))
+        return status.entered(State.ready, code, cause, doing="")
+    if event == r.ENDED:
+        return replace(status, code=str(report.get("code", "")), cause=str(report.get("cause", "")))
+    return status
+
+
+def _count(report: dict[str, Any], name: str) -> int:
+    value = report.get(name)
+    return value if isinstance(value, int) and value > 0 else 0
