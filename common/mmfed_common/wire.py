@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,27 +48,48 @@ def wire_objects(message: Message) -> Objects:
 
     The last one is the message itself. One chunk at a time is in memory.
     """
-    children: list[str] = []
+    records = ""
     if not message.has_error():
-        chunks = []
-        for chunk in _cut(message.content):
-            found = _named(_flower_object("ArrayChunk", (), chunk))
-            chunks.append(found[0])
-            yield found
-        for content in _wrapped(chunks, _size(message.content)):
-            found = _named(content)
-            children = [found[0]]
-            yield found
+        for name, content in content_objects(message.content):
+            records = name
+            yield name, content
+    yield message_object(message, records)
+
+
+def content_objects(content: RecordDict) -> Objects:
+    """Give the objects of a message's content; the last one is what :func:`message_object` refers to."""
+    chunks = []
+    for chunk in _cut(content):
+        found = _named(_flower_object("ArrayChunk", (), chunk))
+        chunks.append(found[0])
+        yield found
+    for wrapped in _wrapped(chunks, _size(content)):
+        yield _named(wrapped)
+
+
+def message_object(message: Message, records: str) -> tuple[str, bytes]:
+    """Give the object of the message itself.
+
+    Parameters
+    ----------
+    records
+        Object id of its content; empty for an error.
+    """
     proto = metadata_to_proto(message.metadata)
     proto.message_id = ""
     error = error_to_proto(message.error) if message.has_error() else None
     body = MessageProto(metadata=proto, error=error).SerializeToString(deterministic=True)
-    yield _named(_flower_object("Message", children, (body,)))
+    return _named(_flower_object("Message", [records] if records else (), (body,)))
 
 
-def tree_of(objects: list[tuple[str, bytes]]) -> ObjectTree:
-    """The tree of a message's objects as Flower announces them; ``objects`` from :func:`wire_objects`."""
-    names = [name for name, _ in objects]
+def tree_of(names: Sequence[str]) -> ObjectTree:
+    """The tree of a message's objects as Flower announces them.
+
+    Parameters
+    ----------
+    names
+        The ids of :func:`wire_objects`, in its order.
+    """
     tree = ObjectTree(object_id=names[-1])
     if len(names) > 1:
         *chunks, array, record, records, _ = names

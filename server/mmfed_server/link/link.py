@@ -1,20 +1,44 @@
-"""The link: everything that sites can reach, in this process."""
+"""The link: one TLS port for everything that sites may reach, in a thread of this process."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import socket
+import ssl
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import uvicorn
 from starlette.types import ASGIApp
 
+from mmfed_common.errors import NetworkError
+from mmfed_server.link.fleet import Fleet
+from mmfed_server.link.front import Front
 from mmfed_server.link.grid import LinkGrid
+from mmfed_server.link.spool import Spool
+from mmfed_server.link.state import LEASE, MOST_REPLY, SiteState, Traffic
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""For TLS 1.2; those of TLS 1.3 are all good."""
+STOP_SECONDS = 5
+CONNECTIONS = 1000
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """What the port presents."""
+    """What the port presents.
+
+    Attributes
+    ----------
+    ca_pem
+        Certificate of the authority, which sites hold.
+    cert_path, key_path
+        The server's certificate (with its chain, if there is one) and its private key.
+    """
 
     ca_pem: bytes
     cert_path: Path
@@ -22,43 +46,151 @@ class Certificates:
 
 
 class Link:
-    """One TLS port; use as a context manager."""
+    """One TLS port; use as a context manager. Methods may be called from any thread.
+
+    Parameters
+    ----------
+    listen
+        Host and port; port 0 takes a free one.
+    spool
+        Folder for messages that wait; see :class:`~mmfed_server.link.spool.Spool`.
+    portal
+        Answers what is below ``/mmfed/v1/``.
+    lease
+        Seconds of silence after which a site counts as gone.
+    most_reply
+        Most bytes of one reply.
+
+    Raises
+    ------
+    NetworkError
+        ``MMF-484`` when the address cannot be taken, ``MMF-485`` when certificate or key cannot be used,
+        ``MMF-486`` when the folder cannot.
+    """
 
     def __init__(
-        self, listen: tuple[str, int], certificates: Certificates, spool: Path, portal: ASGIApp
+        self,
+        listen: tuple[str, int],
+        certificates: Certificates,
+        spool: Path,
+        portal: ASGIApp,
+        *,
+        lease: float = LEASE,
+        most_reply: int = MOST_REPLY,
     ) -> None:
-        raise NotImplementedError
+        logging.getLogger("flwr").setLevel(logging.CRITICAL)
+        self.certificates = certificates
+        self.state = SiteState(Spool(spool), lease, most_reply)
+        self._fleet = Fleet(self.state)
+        self._tls = _tls_context(certificates)
+        self._socket = _bound(listen)
+        config = uvicorn.Config(
+            Front(self._fleet, portal),
+            ssl_context_factory=lambda _config, _default: self._tls,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        self._server = uvicorn.Server(config)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="mmfed-link", daemon=True)
+
+    def _serve(self) -> None:
+        async def run() -> None:
+            self._fleet.listen(asyncio.get_running_loop())
+            self._ready.set()
+            await self._server.serve(sockets=[self._socket])
+
+        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+            runner.run(run())
 
     def __enter__(self) -> Link:
-        raise NotImplementedError
+        self._thread.start()
+        self._ready.wait()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        raise NotImplementedError
+        self._server.should_exit = True
+        self._fleet.close()
+        self._thread.join(2 * STOP_SECONDS)
+        self._socket.close()
+        self.state.spool.clear()
 
     @property
     def address(self) -> str:
         """``host:port`` that it listens on."""
-        raise NotImplementedError
+        host = str(self._socket.getsockname()[0])
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
     def port(self) -> int:
         """The port, also when 0 was asked for."""
-        raise NotImplementedError
+        return int(self._socket.getsockname()[1])
 
     def grid(self) -> LinkGrid:
-        """Begin a run and give the Grid to speak with its sites."""
-        raise NotImplementedError
+        """Begin a run, as Flower counts them, and give the Grid to speak with its sites."""
+        return LinkGrid(self.state)
 
     def set_sites(self, sites: Mapping[str, bytes]) -> None:
-        """Say who may speak: site → public key PEM."""
-        raise NotImplementedError
+        """Say who may speak: site → public key PEM; at once, for the next request of each.
+
+        A site with another key than before is another node; messages to the former one fail.
+        """
+        self.state.set_sites(sites)
 
     def online(self) -> dict[str, int]:
-        """Site → node id of those that were heard of lately."""
-        raise NotImplementedError
+        """Site → node of those that were heard of lately and have not taken their leave."""
+        return self.state.online()
+
+    def traffic(self) -> dict[str, Traffic]:
+        """Site → bytes of bodies that came from it and went to it, since the start."""
+        return {self.state.site_of(node): traffic for node, traffic in list(self.state.traffic.items())}
 
     def reload_certificates(self) -> None:
-        """Present the certificate that is now in its file, to connections from now on."""
-        raise NotImplementedError
+        """Present what now is in the files, to connections from now on.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-485`` when certificate or key cannot be used; the former ones stay.
+        """
+        _tls_context(self.certificates)
+        _load(self._tls, self.certificates)
+
+
+def _tls_context(certificates: Certificates) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    _load(context, certificates)
+    return context
+
+
+def _load(context: ssl.SSLContext, certificates: Certificates) -> None:
+    try:
+        context.load_cert_chain(certificates.cert_path, certificates.key_path)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        raise NetworkError("MMF-485", str(reason), str(certificates.cert_path)) from None
+
+
+def _bound(listen: tuple[str, int]) -> socket.socket:
+    host, port = listen
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise NetworkError("MMF-484", str(getattr(error, "strerror", error)), f"{host}:{port}") from None
+    return found
