@@ -56,7 +56,7 @@ class JoinRequest(Section):
 
 
 class KeyReply(Section):
-    """Confirms a key. The coordinator's key signs, so that not only the certificate vouches for the server."""
+    """Confirms a key; signed by the coordinator, so that the certificate is not all that vouches for it."""
 
     fingerprint: str
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]

@@ -72,6 +72,8 @@ def check_seal(answer: Message, key: SitePublicKey, request: str) -> None:
     NetworkError
         ``MMF-416`` when it is unsigned, signed by another, changed, or answers another message.
     """
+    if not answer.has_content():
+        raise NetworkError("MMF-416", "the answer has no content that could be signed")
     about: Mapping[str, object] = answer.content.config_records.get(m.ABOUT, {})
     signature = about.get(m.SIGNATURE)
     if not isinstance(signature, str):

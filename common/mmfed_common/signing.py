@@ -19,6 +19,8 @@ from mmfed_common.durable import write_durably
 from mmfed_common.errors import NetworkError
 
 PRIVATE_MODE = 0o600
+MOST_KEY_BYTES = 64 * 1024
+MOST_PASSPHRASE_BYTES = 1023
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,15 @@ class SiteKey:
         return SiteKey(key)
 
     def save(self, path: Path, passphrase: str | None = None) -> None:
-        """Write the key file, readable by its owner only."""
+        """Write the key file, readable by its owner only.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-413`` when the passphrase is longer than 1023 bytes.
+        OSError
+            When the disk refuses; an older file is then untouched.
+        """
         _save_private(self.key, path, passphrase)
 
     @property
@@ -167,7 +177,7 @@ class CoordinatorKey:
         return CoordinatorKey(key)
 
     def save(self, path: Path, passphrase: str | None = None) -> None:
-        """Write the key file, readable by its owner only."""
+        """Write the key file, readable by its owner only; errors as in :meth:`SiteKey.save`."""
         _save_private(self.key, path, passphrase)
 
     @property
@@ -188,9 +198,10 @@ def fingerprint(content: bytes) -> str:
 
 def _load_private(path: Path, passphrase: str | None) -> object:
     try:
-        if os.stat(path).st_mode & 0o077:
-            raise NetworkError("MMF-412", "others than its owner may read the key", str(path))
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise NetworkError("MMF-412", "others than its owner may read the key", str(path))
+            content = file.read(MOST_KEY_BYTES)
     except OSError as error:
         raise NetworkError("MMF-411", f"the key cannot be read: {error.strerror}", str(path)) from None
     try:
@@ -198,8 +209,9 @@ def _load_private(path: Path, passphrase: str | None) -> object:
     except TypeError:
         raise NetworkError("MMF-413", "the passphrase is missing, or the key has none", str(path)) from None
     except (ValueError, UnsupportedAlgorithm):
-        code = "MMF-413" if b"ENCRYPTED" in content else "MMF-411"
-        raise NetworkError(code, "the key cannot be read with this passphrase", str(path)) from None
+        if passphrase and b"ENCRYPTED" in content:
+            raise NetworkError("MMF-413", "the passphrase does not open the key", str(path)) from None
+        raise NetworkError("MMF-411", "not a private key in PEM form", str(path)) from None
 
 
 def _save_private(
@@ -207,6 +219,8 @@ def _save_private(
 ) -> None:
     protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase:
+        if len(passphrase.encode()) > MOST_PASSPHRASE_BYTES:
+            raise NetworkError("MMF-413", f"longer than {MOST_PASSPHRASE_BYTES} bytes", str(path))
         protection = serialization.BestAvailableEncryption(passphrase.encode())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
     write_durably(path, pem, PRIVATE_MODE)
