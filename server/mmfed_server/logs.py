@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 LOG_FILE = "log.jsonl"
-NAME = "mmfed.server"
+NAME = "mmfed_server"
 MOST_BYTES = 10 * 2**20
 KEPT_FILES = 5
 DETAILS = "details"

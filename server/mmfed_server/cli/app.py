@@ -7,7 +7,11 @@ from typing import Annotated
 import typer
 
 from mmfed_server.cli.enrol import enrol
+from mmfed_server.cli.export import export
 from mmfed_server.cli.init import init
+from mmfed_server.cli.runs import app as runs_app
+from mmfed_server.cli.start import start
+from mmfed_server.cli.status import status
 from mmfed_server.cli.study import app as study_app
 
 app = typer.Typer(
@@ -32,3 +36,7 @@ def _root(
 app.command()(init)
 app.command()(enrol)
 app.add_typer(study_app, name="study")
+app.command()(start)
+app.command()(status)
+app.add_typer(runs_app, name="runs")
+app.command()(export)

@@ -1,0 +1,81 @@
+"""A run's model becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmfed_common.bundle import Bundle, save_bundle
+from mmfed_common.errors import StudyError
+from mmfed_common.model_card import ModelFacts
+from mmfed_common.scaling import Scaling
+from mmfed_common.study import Study
+from mmfed_server.database import open_database
+from mmfed_server.federation import Federation
+from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState
+
+LATEST = "latest"
+
+
+def release(federation: Federation, run: str, out: Path, *, unfinished: bool = False) -> tuple[Bundle, str]:
+    """Write the bundle of a run; gives it and the run's name.
+
+    Parameters
+    ----------
+    run
+        A run's name, or ``latest`` for the newest that is finished (with ``unfinished``: the newest).
+    out
+        The bundle's folder.
+    unfinished
+        Accept a run that has not come to its last round.
+
+    Raises
+    ------
+    StudyError
+        ``MMF-532`` when there is no such run, ``MMF-552`` when it has no model yet, ``MMF-509`` when its
+        state is damaged, ``MMF-508`` when the bundle cannot be written.
+    ModelError
+        ``MMF-606`` when ``out`` is something else than a bundle.
+    """
+    engine = open_database(federation.database_url)
+    try:
+        catalogue = RunCatalogue(engine)
+        name = _named(catalogue, run, unfinished=unfinished)
+        study = catalogue.study(name)
+        state = DatabaseRecord(engine, name, federation.spool / "export").load()
+    finally:
+        engine.dispose()
+    if state is None or not (state.finished or unfinished):
+        done = 0 if state is None else state.next_round - 1
+        raise StudyError("MMF-552", f"{done} of {study.training.rounds} rounds are done", name)
+    scaling = Scaling.from_arrays(state.scaling) if state.scaling else None
+    try:
+        return save_bundle(out, study, state.weights, scaling, _facts(study, state)), name
+    except OSError as error:
+        raise StudyError("MMF-508", f"cannot be written: {error.strerror}", str(out)) from None
+
+
+def _named(catalogue: RunCatalogue, run: str, *, unfinished: bool) -> str:
+    if run != LATEST:
+        return catalogue.run(run).run
+    found = next((entry for entry in catalogue.runs() if entry.finished or unfinished), None)
+    if found is None:
+        raise StudyError("MMF-552", "no run is finished")
+    return found.run
+
+
+def _facts(study: Study, state: RunState) -> ModelFacts:
+    sites: list[dict[str, Any]] = [
+        {"site": name, "patients": None, "train": totals.patients, "test": None, "rounds": totals.rounds}
+        for name, totals in sorted(state.sites.items())
+        if totals.rounds
+    ]
+    losses = [entry["held_out_loss"] for entry in state.history if "held_out_loss" in entry]
+    notes = []
+    if losses:
+        notes.append(f"Mean loss over the held-out patients of all sites, last measured: {losses[-1]:.4f}.")
+    if not state.finished:
+        done = state.next_round - 1
+        notes.append(f"Released before its end: {done} of {study.training.rounds} rounds.")
+    held_out = "Held-out patients stay at their sites; what was measured there is among the caveats."
+    return ModelFacts({}, sites, held_out, notes)
