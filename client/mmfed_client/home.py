@@ -194,10 +194,12 @@ class SiteHome:
         Raises
         ------
         NetworkError
-            ``MMF-423`` when that is not possible.
+            ``MMF-423`` when that is not possible, or everybody may write to the home.
         """
         try:
             self.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            if self.path.stat().st_mode & 0o002:
+                raise NetworkError("MMF-423", "everybody may write to this folder", str(self.path))
             for folder in (self.ca_file.parent, self.studies, self.packs, self.state):
                 folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         except OSError as error:
