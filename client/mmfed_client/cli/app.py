@@ -6,6 +6,16 @@ from typing import Annotated
 
 import typer
 
+from mmfed_client.cli.approve import approve
+from mmfed_client.cli.check import check
+from mmfed_client.cli.join import join
+from mmfed_client.cli.ledger import app as ledger_app
+from mmfed_client.cli.review import review
+from mmfed_client.cli.revoke import revoke
+from mmfed_client.cli.rotate import rotate
+from mmfed_client.cli.start import start
+from mmfed_client.cli.status import status
+
 app = typer.Typer(
     name="mmfed-client",
     no_args_is_help=True,
@@ -23,3 +33,14 @@ def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """A site's side of a federation: join it, see and approve what would run, take part, keep the record."""
+
+
+app.command()(join)
+app.command()(check)
+app.command()(review)
+app.command()(approve)
+app.command()(revoke)
+app.command()(start)
+app.command()(status)
+app.add_typer(ledger_app, name="ledger")
+app.command()(rotate)
