@@ -26,4 +26,8 @@ CODES: dict[str, Code] = {
         "The server ended without saying so.",
         "Start it again with `mmfed-server start`: the run goes on after its last whole round.",
     ),
+    "MMF-556": Code(
+        "A run met something that mmfed did not expect.",
+        "Report the traceback in log.jsonl; started again, the run goes on after its last whole round.",
+    ),
 }

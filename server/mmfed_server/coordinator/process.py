@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from mmfed_common.errors import MmfedError, NetworkError
+from mmfed_common.errors import MmfedError, NetworkError, StudyError
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
 from mmfed_server.coordinator.board import Board
@@ -223,21 +223,21 @@ class _Service:
             try:
                 run_rounds(grid, plan)
             except KeyboardInterrupt:
-                return self._stopped(run)
+                return self._stopped(run, plan)
             except MmfedError as error:
                 if self.process.stop.is_set() or error.code == STOPPED:
-                    return self._stopped(run)
+                    return self._stopped(run, plan)
                 if error.code not in PASSING:
                     return self._failed(run, error)
                 pause = FIRST_PAUSE_SECONDS if self.board.get("round") != before else pause
                 self._say_failed(error, again_in=pause)
                 if self.process.stop.wait(pause):
-                    return self._stopped(run)
+                    return self._stopped(run, plan)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            except Exception:
-                tell("defect", logging.ERROR, run=run)
-                self.board.set_state("failed", "", "a defect of mmfed; log.jsonl has the traceback")
-                raise
+            except Exception as defect:
+                logging.getLogger(__name__).exception("the run met a defect")
+                what = f"{type(defect).__name__}: {defect}".splitlines()[0][:200]
+                return self._failed(run, StudyError("MMF-556", what))
             else:
                 self.board.set_state("finished")
                 tell("run finished", run=run, next=f"mmfed-server export {run} --out BUNDLE")
@@ -266,10 +266,13 @@ class _Service:
             lift = f"mmfed-server enrol {site} --lift"
             tell("site in quarantine", logging.WARNING, site=site, code=code, reason=reason, next=lift)
 
-    def _stopped(self, run: str) -> Outcome:
-        self.board.set_state(
-            "stopped", STOPPED, "the server was stopped; it goes on after the last whole round"
-        )
+    def _stopped(self, run: str, plan: RunPlan) -> Outcome:
+        reason = "the server was stopped; started again, it goes on after the last whole round"
+        try:
+            if plan.record is not None:
+                plan.record.write_status("stopped", STOPPED, reason)
+        except (MmfedError, OSError) as error:
+            tell("the status cannot be written", logging.ERROR, reason=str(error).splitlines()[0])
         return Outcome("stopped", run)
 
     def _failed(self, run: str, error: MmfedError) -> Outcome:
