@@ -9,6 +9,7 @@ from mmfed_common.error_codes import (
     machine,
     model,
     network,
+    preflight,
     privacy,
     protection,
     runs,
@@ -22,6 +23,7 @@ __all__ = ["CODES", "Code"]
 
 CODES: dict[str, Code] = {
     **machine.CODES,
+    **preflight.CODES,
     **data.CODES,
     **privacy.CODES,
     **protection.CODES,
