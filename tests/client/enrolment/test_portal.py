@@ -1,0 +1,271 @@
+"""The portal as a site uses it: what is offered, packs by hash, a new key, and who is turned away."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from mmfed_client.enrolment import PortalClient
+from mmfed_client.home import SiteHome
+from mmfed_common.errors import ModelError, NetworkError
+from mmfed_common.signed_study import SignedStudy
+from mmfed_common.signing import CoordinatorKey
+from mmfed_common.study import Study
+
+PACK = b"a knowledge pack " * 100_000
+PACK_SHA = hashlib.sha256(PACK).hexdigest()
+
+
+def code_of(error: pytest.ExceptionInfo[NetworkError]) -> str:
+    return error.value.code
+
+
+def instead(answer: Response) -> Any:
+    """Something that stands between portal and site and answers in its place."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(scope, receive, send)
+
+    return lambda _portal: app
+
+
+def with_pack(study: Study) -> Study:
+    return study.with_changes(contract={"knowledge": {"file": "pack.mmfk", "sha256": PACK_SHA}})
+
+
+def offered_pack(coordinator: Any, study: Study, tmp_path: Path) -> None:
+    (tmp_path / "pack.mmfk").write_bytes(PACK)
+    key = coordinator.federation.coordinator_key
+    signed = SignedStudy.sign(with_pack(study), key, coordinator.federation.name)
+    coordinator.offers.put(signed, tmp_path / "pack.mmfk")
+
+
+def test_the_offer_arrives_as_it_was_signed(coordinator: Any, study: Study) -> None:
+    client = PortalClient(coordinator.joined("north"))
+    assert client.offer() is None
+    signed = SignedStudy.sign(study, coordinator.federation.coordinator_key, "lung")
+    coordinator.offers.put(signed)
+    assert client.offer() == signed
+    assert signed.open(client.home.coordinator, client.config.federation) == study
+    coordinator.offers.withdraw()
+    assert client.offer() is None
+    assert coordinator.registry.get("north").last_seen is not None
+
+
+def test_a_coordinator_offers_only_what_it_signed_itself(coordinator: Any, study: Study) -> None:
+    with pytest.raises(NetworkError, match="MMF-414"):
+        coordinator.offers.put(SignedStudy.sign(study, CoordinatorKey.generate(), "lung"))
+    assert coordinator.offers.current is None
+
+
+def test_a_pack_is_fetched_whole_and_only_once(coordinator: Any, study: Study, tmp_path: Path) -> None:
+    offered_pack(coordinator, study, tmp_path)
+    client = PortalClient(coordinator.joined("north"))
+    file = client.fetch_pack(PACK_SHA)
+    assert file.read_bytes() == PACK
+    coordinator.wrap = instead(PlainTextResponse("gone", status_code=500))
+    assert client.fetch_pack(PACK_SHA) == file
+
+
+@pytest.mark.parametrize("answer", [PACK[:-1], PACK + b"x", b"", PACK[::-1]])
+def test_another_file_than_the_hash_names_is_not_kept(
+    coordinator: Any, study: Study, tmp_path: Path, answer: bytes
+) -> None:
+    offered_pack(coordinator, study, tmp_path)
+    client = PortalClient(coordinator.joined("north"))
+    coordinator.federation.pack_file(PACK_SHA).write_bytes(answer)
+    with pytest.raises(NetworkError) as error:
+        client.fetch_pack(PACK_SHA)
+    assert code_of(error) == "MMF-427"
+    assert list(client.home.packs.iterdir()) == []
+
+
+def test_a_damaged_pack_of_the_site_is_fetched_again(coordinator: Any, study: Study, tmp_path: Path) -> None:
+    offered_pack(coordinator, study, tmp_path)
+    client = PortalClient(coordinator.joined("north"))
+    client.fetch_pack(PACK_SHA).write_bytes(b"damaged")
+    assert client.fetch_pack(PACK_SHA).read_bytes() == PACK
+
+
+@pytest.mark.parametrize(
+    "name", ["../federation.toml", "..%2fca%2fca.key", "A" * 64, "a" * 63, "", "/etc/passwd"]
+)
+def test_a_hash_cannot_be_a_path(coordinator: Any, name: str) -> None:
+    client = PortalClient(coordinator.joined("north"))
+    with pytest.raises(NetworkError) as error:
+        client.fetch_pack(name)
+    assert code_of(error) == "MMF-423"
+    assert coordinator.offers.pack(name) is None
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(coordinator: Any, study: Study, tmp_path: Path) -> None:
+    offered_pack(coordinator, study, tmp_path)
+    client = PortalClient(coordinator.joined("north"))
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    with pytest.raises(NetworkError) as error, open(full, "wb", buffering=0) as out:
+        client._copy(f"/mmfed/v1/packs/{PACK_SHA}", PACK_SHA, out.write)
+    assert code_of(error) == "MMF-423"
+
+
+def test_a_wrong_or_missing_pack_cannot_be_offered(coordinator: Any, study: Study, tmp_path: Path) -> None:
+    signed = SignedStudy.sign(with_pack(study), coordinator.federation.coordinator_key, "lung")
+    (tmp_path / "pack.mmfk").write_bytes(b"another")
+    with pytest.raises(ModelError, match="MMF-602"):
+        coordinator.offers.put(signed, tmp_path / "pack.mmfk")
+    with pytest.raises(ModelError, match="MMF-601"):
+        coordinator.offers.put(signed)
+    assert coordinator.offers.current is None
+
+
+def test_a_revoked_site_is_turned_away_and_others_are_not(coordinator: Any) -> None:
+    north, south = PortalClient(coordinator.joined("north")), PortalClient(coordinator.joined("south"))
+    coordinator.registry.revoke("north")
+    with pytest.raises(NetworkError) as error:
+        north.offer()
+    assert code_of(error) == "MMF-439"
+    assert south.offer() is None
+
+
+def test_the_key_of_another_site_does_not_open(coordinator: Any) -> None:
+    north, south = coordinator.joined("north"), coordinator.joined("south")
+    north.key_file.write_bytes(south.key_file.read_bytes())
+    with pytest.raises(NetworkError) as error:
+        PortalClient(north).offer()
+    assert code_of(error) == "MMF-439"
+
+
+def test_a_clock_that_is_off_is_told_to_an_enrolled_site(coordinator: Any) -> None:
+    client = PortalClient(coordinator.joined("north"))
+    coordinator.clock.ahead = timedelta(minutes=10)
+    with pytest.raises(NetworkError) as error:
+        client.offer()
+    assert code_of(error) == "MMF-424"
+    coordinator.clock.ahead = timedelta(minutes=3)
+    assert client.offer() is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (PlainTextResponse("proxy says no", status_code=502), "MMF-430"),
+        (PlainTextResponse("<html>captive portal</html>"), "MMF-418"),
+        (RedirectResponse("https://elsewhere.example/"), "MMF-430"),
+        (PlainTextResponse("Forbidden", status_code=403), "MMF-430"),
+        (PlainTextResponse('{"code":"MMF-999","time":"2026-01-01T00:00:00Z"}', status_code=403), "MMF-430"),
+        (PlainTextResponse('{"code":"MMF-201","time":"2026-01-01T00:00:00Z"}', status_code=403), "MMF-430"),
+        (PlainTextResponse('{"code":"MMF-424","time":"never"}', status_code=403), "MMF-430"),
+        (Response(b"x" * 10_000, status_code=403), "MMF-430"),
+        (Response(b"[" * 100_000), "MMF-418"),
+    ],
+)
+def test_whatever_answers_in_the_portals_place_becomes_a_code(
+    coordinator: Any, answer: Response, code: str
+) -> None:
+    client = PortalClient(coordinator.joined("north"))
+    coordinator.wrap = instead(answer)
+    with pytest.raises(NetworkError) as error:
+        client.offer()
+    assert code_of(error) == code
+
+
+def test_an_answer_that_never_ends_is_cut_off(coordinator: Any) -> None:
+    client = PortalClient(coordinator.joined("north"))
+    sent = 0
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(200):
+            sent += 1
+            await send({"type": "http.response.body", "body": b"x" * 2**20, "more_body": True})
+
+    coordinator.wrap = lambda _portal: endless
+    with pytest.raises(NetworkError) as error:
+        client.offer()
+    assert code_of(error) == "MMF-430"
+    assert sent < 200
+
+
+def test_a_new_key_replaces_the_old_one_when_the_coordinator_has_begun_it(coordinator: Any) -> None:
+    home = coordinator.joined("north")
+    client, old = PortalClient(home), home.key()
+    with pytest.raises(NetworkError) as error:
+        client.rotate()
+    assert code_of(error) == "MMF-438"
+    assert not home.next_key_file.exists()
+    coordinator.registry.begin_rotation("north")
+    fingerprint = client.rotate()
+    assert fingerprint == home.key().public.fingerprint == coordinator.registry.get("north").fingerprint
+    assert fingerprint != old.public.fingerprint
+    assert client.offer() is None
+    with pytest.raises(NetworkError, match="MMF-438"):
+        client.rotate()  # once only
+    old.save(home.key_file)
+    with pytest.raises(NetworkError, match="MMF-439"):
+        PortalClient(home).offer()
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_change_of_the_key_that_was_cut_off_settles_itself(coordinator: Any, heard: bool) -> None:
+    """The answer to `rotate` is lost, before or after the server has changed the key."""
+    home = coordinator.joined("north")
+    coordinator.registry.begin_rotation("north")
+
+    def cut(app: Any) -> Any:
+        async def lost(scope: Any, receive: Any, send: Any) -> None:
+            async def nowhere(_message: Any) -> None:
+                return
+
+            if heard:
+                await app(scope, receive, nowhere)
+            await Response(status_code=502)(scope, receive, send)
+
+        return lost
+
+    coordinator.wrap = cut
+    with pytest.raises(NetworkError, match="MMF-430"):
+        PortalClient(home).rotate()
+    coordinator.wrap = lambda app: app
+    client = PortalClient(home)  # a new process
+    if heard:
+        assert client.offer() is None
+        assert not home.next_key_file.exists()
+    else:
+        assert client.settle_rotation() is False
+        client.rotate()
+    assert home.key().public.fingerprint == coordinator.registry.get("north").fingerprint
+
+
+def test_a_stolen_key_cannot_make_itself_at_home(coordinator: Any, tmp_path: Path) -> None:
+    home = coordinator.joined("north")
+    thief = SiteHome(tmp_path / "thief")
+    shutil.copytree(home.path, thief.path)
+    with pytest.raises(NetworkError, match="MMF-438"):
+        PortalClient(thief).rotate()
+    assert PortalClient(home).offer() is None
+
+
+def test_a_home_without_its_files_says_which_is_missing(coordinator: Any) -> None:
+    home = coordinator.joined("north")
+    for file, code in ((home.ca_file, "MMF-423"), (home.config_file, "MMF-423"), (home.key_file, "MMF-411")):
+        kept = file.read_bytes()
+        file.unlink()
+        with pytest.raises(NetworkError) as error:
+            PortalClient(home)
+        assert code_of(error) == code
+        file.write_bytes(kept)
+        file.chmod(0o600)
+
+
+def test_a_key_that_is_too_open_is_refused(coordinator: Any) -> None:
+    home = coordinator.joined("north")
+    home.key_file.chmod(0o644)
+    with pytest.raises(NetworkError, match="MMF-412"):
+        PortalClient(home)
