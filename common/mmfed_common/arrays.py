@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,8 +31,22 @@ Shapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 """Name → shape and type of each tensor that is expected."""
 
 
+Difference = Literal["names", "bytes", "shape", "values"]
+"""What about arrays was not as expected."""
+
+
 class UnexpectedArraysError(ValueError):
-    """Arrays differ from what was expected; the text names arrays, shapes and types, never values."""
+    """Arrays differ from what was expected; the text names arrays, shapes and types, never values.
+
+    Attributes
+    ----------
+    difference
+        In which respect; ``"shape"`` stands for the type, too.
+    """
+
+    def __init__(self, text: str, difference: Difference) -> None:
+        super().__init__(text)
+        self.difference = difference
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -65,16 +80,29 @@ def from_record(record: Mapping[str, Array], expected: Shapes, *, finite: bool =
     UnexpectedArraysError
         When names, shapes or types differ, the bytes are not an array, or a value is not finite.
     """
+    return dict(each_of_record(record, expected, finite=finite))
+
+
+def each_of_record(
+    record: Mapping[str, Array], expected: Shapes, *, finite: bool = True
+) -> Iterator[tuple[str, Tensor]]:
+    """Read a record as :func:`from_record` does, one array after another in the order of their names.
+
+    Raises
+    ------
+    UnexpectedArraysError
+        At the first array that is wrong; those before it were given already.
+    """
     missing, unknown = set(expected) - set(record), set(record) - set(expected)
     if missing or unknown:
-        raise UnexpectedArraysError(f"{len(missing)} arrays are missing and {len(unknown)} are unknown")
-    tensors = {}
+        text = f"{len(missing)} arrays are missing and {len(unknown)} are unknown"
+        raise UnexpectedArraysError(text, "names")
     for name in sorted(expected):
         shape, dtype = expected[name]
-        tensors[name] = _decode(name, record[name].data, shape, dtype)
-        if finite and not bool(torch.isfinite(tensors[name]).all()):
-            raise UnexpectedArraysError(f"array {name} holds a value that is not finite")
-    return tensors
+        tensor = _decode(name, record[name].data, shape, dtype)
+        if finite and not bool(torch.isfinite(tensor).all()):
+            raise UnexpectedArraysError(f"array {name} holds a value that is not finite", "values")
+        yield name, tensor
 
 
 def check_tensors(tensors: Mapping[str, Tensor], expected: Shapes) -> None:
@@ -86,12 +114,12 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Shapes) -> None:
         When names, shapes or types are not exactly the expected ones, or a value is not finite.
     """
     if set(tensors) != set(expected):
-        raise UnexpectedArraysError("the names are not those that were expected")
+        raise UnexpectedArraysError("the names are not those that were expected", "names")
     for name, tensor in tensors.items():
         if (tuple(tensor.shape), tensor.dtype) != expected[name]:
-            raise UnexpectedArraysError(f"array {name} has another shape or type than was expected")
+            raise UnexpectedArraysError(f"array {name} has another shape or type than was expected", "shape")
         if not bool(torch.isfinite(tensor).all()):
-            raise UnexpectedArraysError(f"array {name} holds a value that is not finite")
+            raise UnexpectedArraysError(f"array {name} holds a value that is not finite", "values")
 
 
 def payload_bytes(record: ArrayRecord) -> int:
@@ -103,16 +131,15 @@ def _decode(name: str, data: bytes, shape: tuple[int, ...], dtype: torch.dtype) 
     wanted = torch.empty(0, dtype=dtype).numpy().dtype
     header = HEADER.match(data)
     if header is None or len(header[0]) != PREAMBLE + int.from_bytes(header["length"], "little"):
-        raise UnexpectedArraysError(f"array {name} cannot be read")
+        raise UnexpectedArraysError(f"array {name} cannot be read", "bytes")
     found_shape = tuple(int(size) for size in header["shape"].decode().split(",") if size.strip())
     if found_shape != shape:
-        raise UnexpectedArraysError(f"array {name} has shape {found_shape} instead of {shape}")
+        raise UnexpectedArraysError(f"array {name} has shape {found_shape} instead of {shape}", "shape")
     if header["type"].decode() != wanted.str:
-        raise UnexpectedArraysError(
-            f"array {name} has type {header['type'].decode()} instead of {wanted.str}"
-        )
+        text = f"array {name} has type {header['type'].decode()} instead of {wanted.str}"
+        raise UnexpectedArraysError(text, "shape")
     body = data[header.end() :]
     by_columns = header["columns"] == b"True" and len(shape) > 1
     if by_columns or len(body) != math.prod(shape) * wanted.itemsize:
-        raise UnexpectedArraysError(f"array {name} has another order or length than it should")
+        raise UnexpectedArraysError(f"array {name} has another order or length than it should", "bytes")
     return torch.from_numpy(np.frombuffer(body, dtype=wanted).reshape(shape).copy())

@@ -123,7 +123,7 @@ class RunCatalogue:
         return Study.from_content(json.loads(self._row(run).study), run)
 
     def rounds(self, run: str) -> list[dict[str, Any]]:
-        """One entry for each committed round, with ``round``, ``stage``, ``seconds``, losses and ``refused``."""
+        """One entry a committed round, with ``round``, ``stage``, ``seconds``, losses and ``refused``."""
         query = select(rounds.c.entry).where(rounds.c.run == run).order_by(rounds.c.position)
         with transaction(self.engine) as connection:
             return [dict(entry) for entry in connection.execute(query).scalars()]

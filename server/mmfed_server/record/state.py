@@ -44,6 +44,8 @@ class RunState:
         One entry for each round.
     sites
         Totals by site.
+    norms, digests
+        What is remembered of each site's updates of the stage; see :mod:`mmfed_server.rounds.past`.
     events_length
         Bytes of the diary at the time of the commit.
     finished
@@ -61,5 +63,7 @@ class RunState:
     waited: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     sites: dict[str, SiteTotals] = field(default_factory=dict)
+    norms: dict[str, list[float]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     events_length: int = 0
     finished: bool = False

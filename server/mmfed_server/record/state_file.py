@@ -37,7 +37,8 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mappi
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     at = 0
-    for name in sorted(tensors):
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # keeps each aligned
+    for name in order:
         tensor = tensors[name]
         size = tensor.numel() * tensor.element_size()
         header[name] = {
@@ -50,7 +51,7 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mappi
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little"))
     file.write(text)
-    for name in sorted(tensors):
+    for name in order:
         file.write(tensors[name].detach().contiguous().numpy().tobytes())
 
 

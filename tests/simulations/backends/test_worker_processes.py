@@ -13,7 +13,7 @@ from tests.simulations.small_federation import small_sites, small_study
 
 from mmfed_common import messages as m
 from mmfed_common.study import Study
-from mmfed_server.exchange import exchange
+from mmfed_server.rounds.exchange import exchange
 from mmfed_simulations.backends.inprocess import InProcessGrid
 from mmfed_simulations.backends.worker_processes import WORKER_DIED, WorkerProcesses, _assign
 from mmfed_simulations.run import prepare_run

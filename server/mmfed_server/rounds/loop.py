@@ -1,67 +1,32 @@
-"""The rounds of a run: begin or go on, train, evaluate, commit, end in a known state."""
+"""The loop over the rounds of a run: begin or go on, train, evaluate, commit."""
 
 from __future__ import annotations
 
-import errno
 import time
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flwr.serverapp import Grid
 from torch import Tensor
 
 from mmfed_common import messages as m
-from mmfed_common.errors import MmfedError, StudyError
+from mmfed_common.errors import NetworkError, StudyError
 from mmfed_common.model import build_model
 from mmfed_common.schedule import Place, trained_parameters, used_parameters
-from mmfed_server.evaluation_round import pooled_loss
-from mmfed_server.exchange import Refusal
 from mmfed_server.plan import RoundReport, RunPlan
-from mmfed_server.record import FolderRecord, RunRecord, RunState, SiteTotals
-from mmfed_server.roster import Roster
-from mmfed_server.scaling_round import federated_scaling
-from mmfed_server.strategy import SiteStrategy, flower_strategy
-from mmfed_server.training_round import RoundOutcome, TrainingRound
+from mmfed_server.record import RunRecord, RunState, SiteTotals
+from mmfed_server.rounds.deadline import Deadlines
+from mmfed_server.rounds.desk import Desk
+from mmfed_server.rounds.evaluation_round import pooled_loss
+from mmfed_server.rounds.exchange import Refusal
+from mmfed_server.rounds.past import SitePasts
+from mmfed_server.rounds.roster import Roster
+from mmfed_server.rounds.scaling_round import federated_scaling
+from mmfed_server.rounds.strategy import SiteStrategy, flower_strategy
+from mmfed_server.rounds.training_round import RoundOutcome, TrainingRound
+from mmfed_server.rounds.waiting import Waiting
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def run_rounds(grid: Grid, plan: RunPlan) -> RunState:
-    """Run a study to its end, and say in the record's status how it ended.
-
-    Raises
-    ------
-    MmfedError
-        What ended the run; the last whole round is committed.
-    """
-    record = plan.record if plan.record is not None else FolderRecord(plan.folder)
-    try:
-        record.write_status("running")
-        try:
-            state = Rounds(grid, plan, record).run()
-        except BaseException as error:
-            record.event("failed", code=error.code if isinstance(error, MmfedError) else type(error).__name__)
-            raise
-        finally:
-            record.close()
-        record.write_status("finished")
-        return state
-    except KeyboardInterrupt:
-        record.write_status("failed", "MMF-521", "the run was interrupted")
-        raise
-    except MmfedError as error:
-        record.write_status("failed", error.code, error.what)
-        raise
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            record.write_status("failed", "", type(error).__name__)
-            raise
-        with suppress(OSError):  # the disk is full: the status may not be writable either
-            record.write_status("failed", "MMF-508", "the disk is full")
-        raise StudyError("MMF-508", f"the disk is full: {error.strerror}", str(plan.folder)) from None
-    except Exception as error:
-        record.write_status("failed", "", type(error).__name__)
-        raise
+Result = TypeVar("Result")
 
 
 class Rounds:
@@ -78,11 +43,11 @@ class Rounds:
     """
 
     def __init__(self, grid: Grid, plan: RunPlan, record: RunRecord) -> None:
-        self.grid, self.plan, self.record = grid, plan, record
+        self.plan, self.record = plan, record
         self.study = plan.study
+        self.desk = Desk(grid, plan, Deadlines(plan.study.aggregation.deadline_seconds))
         self.roster = Roster(plan.study, plan.sites)
-        self.model = build_model(plan.study, plan.topology)
-        self._refuse_idle_stages()
+        self.waiting = Waiting(self.desk, self.roster, record)
         self.strategy: SiteStrategy | None = None
         self.strategy_stage = -1
 
@@ -94,21 +59,21 @@ class Rounds:
         self.record.finish(state)
         return state
 
-    def _refuse_idle_stages(self) -> None:
-        for number, stage in enumerate(self.study.training.stages, start=1):
-            if not trained_parameters(self.model.state_dict(), self.model.block_of, stage):
-                blocks = ", ".join(stage.trained_blocks)
-                raise StudyError("MMF-501", f"stage {number} trains {blocks}, which this model does not have")
-
     def _begin(self) -> RunState:
+        model = build_model(self.study, self.plan.topology)
+        self.block_of = model.block_of
+        start = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+        self._refuse_idle_stages(start)
         found = self.record.load() if self.plan.resume else None
         if found is not None and found.study_hash != self.study.hash:
             raise StudyError("MMF-502", "the state is of another study", str(self.plan.folder))
         self.record.rewind(found)
         if found is not None and found.finished:
             return found
-        self.roster.wait(self.grid)
-        refusals = self.roster.refresh(self.grid)
+        self.spool = self.record.spool()
+        if found is not None:
+            self.roster.announced = {name: totals.patients for name, totals in found.sites.items()}
+        refusals = self.waiting.for_sites()
         self.record.event(
             "sites",
             taking_part=list(self.roster.eligible),
@@ -116,18 +81,15 @@ class Rounds:
             absent=list(self.roster.absent),
         )
         if found is not None:
+            self._note_refusals(found, refusals)
             return found
         state = RunState(
             self.study.hash,
             next_round=1,
-            weights={name: tensor.clone() for name, tensor in self.model.state_dict().items()},
+            weights=start,
             sites={name: SiteTotals() for name in self.roster.enrolled},
         )
-        if self.study.contract.normalisation == "federated":
-            scaling, more = federated_scaling(self.grid, self.study, self.plan.topology, self.roster)
-            state.scaling = scaling.to_arrays()
-            refusals += more
-            self.record.event("scaling", sites=list(self.roster.eligible))
+        refusals += self._scale(state)
         for site in self.roster.node_of:
             state.sites[site].patients = self.roster.patients[site]
             state.sites[site].below_floor = site in self.roster.below_floor
@@ -135,19 +97,58 @@ class Rounds:
         self.record.commit(state)
         return state
 
+    def _scale(self, state: RunState) -> list[Refusal]:
+        if self.study.contract.normalisation != "federated":
+            return []
+        scaling, refusals = self._patiently(
+            lambda: federated_scaling(self.desk, self.study, self.plan.topology, self.roster)
+        )
+        state.scaling = scaling.to_arrays()
+        self.record.event("scaling", sites=list(self.roster.eligible))
+        return refusals
+
+    def _refuse_idle_stages(self, weights: dict[str, Tensor]) -> None:
+        for number, stage in enumerate(self.study.training.stages, start=1):
+            if not trained_parameters(weights, self.block_of, stage):
+                blocks = ", ".join(stage.trained_blocks)
+                raise StudyError("MMF-501", f"stage {number} trains {blocks}, which this model does not have")
+
+    def _patiently(self, work: Callable[[], Result]) -> Result:
+        """Do something that needs enough sites; where the plan is patient, wait for them and do it again."""
+        failures = 0
+        while True:
+            try:
+                return work()
+            except NetworkError as error:
+                if error.code != "MMF-403" or self.plan.wait_for_sites != "patient":
+                    raise
+                failures += 1
+                self.waiting.after_too_few(error.what, failures)
+
     def _round(self, state: RunState) -> None:
         began = time.perf_counter()
         place = Place.of(self.study.training, state.next_round)
         strategy = self._strategy(state, place)
+        past = SitePasts(state.norms, state.digests)
         training = TrainingRound(
             self.study,
+            self.desk,
             self.roster,
             strategy,
             place,
-            self.model.block_of,
+            past,
+            self.spool,
+            self.block_of,
             lambda attempt, refusals: self._note_repeat(place.round, attempt, refusals),
         )
-        outcome = training.run(self.grid, state.weights, state.scaling)
+        self._say_where(place)
+        try:
+            outcome = self._patiently(lambda: training.run(state.weights, state.scaling))
+        finally:
+            training.close()
+        past.add(outcome.accepted)
+        for update in outcome.accepted:
+            self.desk.taken(update.site)
         state.weights = outcome.weights
         state.first_moment, state.second_moment = strategy.moments()
         metrics = {"train_loss": outcome.loss}
@@ -174,7 +175,7 @@ class Rounds:
     def _early_stopping(self, state: RunState, place: Place, metrics: dict[str, float]) -> bool:
         """Ask for the validation loss; tell whether the stage has waited long enough for a better one."""
         loss = pooled_loss(
-            self.grid,
+            self.desk,
             self.study,
             self.roster,
             m.EVALUATE_VALIDATION,
@@ -195,7 +196,7 @@ class Rounds:
         return state.waited >= (self.study.training.patience or 0)
 
     def _used(self, state: RunState, place: Place) -> dict[str, Tensor]:
-        names = used_parameters(state.weights, self.model.block_of, place.stage)
+        names = used_parameters(state.weights, self.block_of, place.stage)
         return {name: state.weights[name] for name in names}
 
     def _end_stage(self, state: RunState) -> None:
@@ -203,12 +204,13 @@ class Rounds:
             state.weights = state.best_weights
         state.best_weights, state.best_loss, state.waited = {}, None, 0
         state.first_moment, state.second_moment = {}, {}
+        SitePasts(state.norms, state.digests).forget()
 
     def _evaluate(self, state: RunState, place: Place, metrics: dict[str, float]) -> None:
         if self.study.evaluation.rule == "none":
             return
         loss = pooled_loss(
-            self.grid,
+            self.desk,
             self.study,
             self.roster,
             m.EVALUATE_HELD_OUT,
@@ -229,10 +231,10 @@ class Rounds:
         seconds: float,
     ) -> None:
         for update in outcome.accepted:
-            totals = state.sites[update.site]
+            totals = state.sites.setdefault(update.site, SiteTotals())
             totals.patients = update.num_examples
             totals.rounds += 1
-            totals.seconds += update.metrics[m.SECONDS]
+            totals.seconds += update.seconds
             totals.bytes_up += update.bytes
             totals.bytes_down += outcome.bytes_down
         self._note_refusals(state, list(outcome.refusals))
@@ -265,6 +267,16 @@ class Rounds:
                 state.sites[refusal.site].refusals += 1
                 state.sites[refusal.site].last_refusal = str(refusal)
             self.record.event("refused", site=refusal.site, code=refusal.code, reason=refusal.reason)
+
+    def _say_where(self, place: Place) -> None:
+        self.record.write_status(
+            "running",
+            round=place.round,
+            rounds=self.study.training.rounds,
+            stage=place.stage.level,
+            present=list(self.roster.eligible),
+            missing=list(self.roster.absent),
+        )
 
     def _note_repeat(self, round_number: int, attempt: int, refusals: list[Refusal]) -> None:
         reasons = {refusal.site: str(refusal) for refusal in refusals}

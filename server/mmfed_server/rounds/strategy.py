@@ -5,7 +5,9 @@ The wrapper is itself a Flower strategy and holds one, so that another wrapper c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +17,14 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx, Strategy
 from flwr.serverapp.strategy.fedopt import FedOpt
 from flwr.supercore.run import Run
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfed_common import messages as m
 from mmfed_common.study import Aggregation, Stage
+
+PART_BYTES = 16 * 1024 * 1024
+"""How much of a model is aggregated at a time."""
 
 
 def flower_strategy(rule: Aggregation, stage: Stage) -> FedAvg:
@@ -123,6 +129,42 @@ class SiteStrategy(Strategy):
         typed = {name: np.asarray(a.numpy(), dtype=self._types[name]) for name, a in arrays.items()}
         return ArrayRecord({name: Array(values) for name, values in typed.items()}), metrics
 
+    def aggregate_mean(
+        self, server_round: int, mean: Iterable[tuple[str, NDArray[Any]]], patients: int
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Aggregate updates of which the mean is known, some arrays at a time; the bits are the same.
+
+        Flower is given the mean as if it were the only update: its share is then 1. Everything that its
+        strategies do after the mean is done array by array, so that it can be done for some of them at a
+        time, with the moments of just those.
+
+        Parameters
+        ----------
+        mean
+            Name → the mean; see :func:`mmfed_server.rounds.spool.mean_of`.
+        patients
+            Over how many.
+        """
+        held = _Held.of(self.inner)
+        first: dict[str, NDArray[Any]] = {}
+        second: dict[str, NDArray[Any]] = {}
+        for part in _parts(mean):
+            held.only(part).give(self.inner)
+            content = update_content(ArrayRecord({n: Array(v) for n, v in part.items()}), patients, 0.0)
+            arrays, _ = self.aggregate_train(server_round, [Message(content, 0, m.TRAIN)])
+            after = _Held.of(self.inner)
+            first |= after.first
+            second |= after.second
+            for name, array in (arrays or {}).items():
+                yield name, torch.from_numpy(array.numpy())
+        _Held(held.start, first, second).give(self.inner)
+
+    def mean_loss(self, losses: Iterable[tuple[float, int]]) -> float:
+        """The mean of (loss, patients) pairs, by Flower's rule for metrics."""
+        records = [RecordDict({m.METRICS: MetricRecord({m.NUM_EXAMPLES: n, m.LOSS: x})}) for x, n in losses]
+        mean = self.inner.train_metrics_aggr_fn(records, self.inner.weighted_by_key)[m.LOSS]
+        return float(mean) if not isinstance(mean, list) else float("nan")
+
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
@@ -158,3 +200,38 @@ def update_content(tensors: ArrayRecord, num_examples: int, loss: float) -> Reco
 
 def _tensors(arrays: Mapping[str, object] | None) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.array(value)) for name, value in (arrays or {}).items()}
+
+
+def _parts(arrays: Iterable[tuple[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
+    part: dict[str, NDArray[Any]] = {}
+    size = 0
+    for name, array in arrays:
+        part[name] = array
+        size += array.nbytes
+        if size >= PART_BYTES:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What Flower's adaptive strategies hold of a model: the weights that were sent, and both moments."""
+
+    start: dict[str, NDArray[Any]]
+    first: dict[str, NDArray[Any]]
+    second: dict[str, NDArray[Any]]
+
+    @staticmethod
+    def of(inner: FedAvg) -> _Held:
+        if not isinstance(inner, FedOpt):
+            return _Held({}, {}, {})
+        return _Held(inner.current_arrays or {}, inner.m_t or {}, inner.v_t or {})
+
+    def only(self, names: Collection[str]) -> _Held:
+        return _Held(*({n: arrays[n] for n in names if n in arrays} for arrays in vars(self).values()))
+
+    def give(self, inner: FedAvg) -> None:
+        if isinstance(inner, FedOpt):
+            inner.current_arrays, inner.m_t, inner.v_t = self.start, self.first, self.second

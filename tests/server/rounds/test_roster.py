@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.simulations.small_federation import small_study
 
-from mmfed_server.roster import sample_sites
+from mmfed_server.rounds.roster import sample_sites
 
 SITES = tuple(f"site-{n:02d}" for n in range(12))
 

@@ -90,10 +90,10 @@ def lost(reply: Message) -> None:
 @pytest.mark.parametrize(
     ("fault", "code", "said"),
     [
-        (not_a_number, "MMF-402", "not finite"),
-        (wrong_shape, "MMF-402", "shape"),
-        (too_heavy, "MMF-402", "announced"),
-        (stale, "MMF-402", "not of round"),
+        (not_a_number, "MMF-453", "not finite"),
+        (wrong_shape, "MMF-452", "shape"),
+        (too_heavy, "MMF-454", "announced"),
+        (stale, "MMF-456", "not of round"),
         (lost, "MMF-401", "no answer"),
     ],
 )
@@ -149,7 +149,7 @@ def test_too_few_sites_end_the_run_with_the_reasons(tmp_path: Path) -> None:
             return not_a_number(reply)
         return reply
 
-    with pytest.raises(MmfedError, match=r"site-1: MMF-402 .* not finite") as caught:
+    with pytest.raises(MmfedError, match=r"site-1: MMF-453 .* not finite") as caught:
         run(study, small_sites(study), tmp_path, spoil)
     assert caught.value.code == "MMF-403"
     status = json.loads((tmp_path / "state" / "status.json").read_text())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from flwr.serverapp import Grid
 from torch import Tensor
 
 from mmfed_common import messages as m
@@ -11,14 +10,15 @@ from mmfed_common.errors import NetworkError
 from mmfed_common.scaling import Moments, Scaling
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
-from mmfed_server.exchange import Refusal, exchange, request
-from mmfed_server.roster import Roster
-from mmfed_server.training_round import MOST_ATTEMPTS
-from mmfed_server.update_check import Expected, check_reply
+from mmfed_server.guard import Expected, check_reply, each_array
+from mmfed_server.rounds.desk import UNREADABLE, Desk
+from mmfed_server.rounds.exchange import Refusal, by_site, request
+from mmfed_server.rounds.roster import Roster
+from mmfed_server.rounds.training_round import MOST_ATTEMPTS
 
 
 def federated_scaling(
-    grid: Grid, study: Study, topology: Topology, roster: Roster
+    desk: Desk, study: Study, topology: Topology, roster: Roster
 ) -> tuple[Scaling, list[Refusal]]:
     """Sum the moments of all sites that take part, in the order of their names.
 
@@ -35,20 +35,20 @@ def federated_scaling(
     }
     refusals: list[Refusal] = []
     for _ in range(MOST_ATTEMPTS):
-        refusals = roster.refresh(grid)
+        refusals = roster.refresh(desk)
         sites = roster.eligible
         requests = [request(m.MOMENTS, roster.node_of[site], study.hash, 0) for site in sites]
-        deadline = study.aggregation.deadline_seconds
-        answers, missing = exchange(grid, requests, roster.name_of(sites), deadline)
+        answers, missing = by_site(desk.ask(requests, roster.name_of(sites), 0, m.MOMENTS))
         refusals += missing
         parts = []
         for answer in answers:
             announced = roster.patients[answer.site]
             expected = Expected(answer.site, study.hash, 0, (), shapes, announced)
             try:
-                parts.append(_plausible(check_reply(answer.message, expected).tensors, answer.site))
-            except NetworkError as error:
-                refusals.append(Refusal(answer.site, error.code, error.what))
+                check_reply(answer.message, expected)
+                parts.append(_plausible(dict(each_array(answer.message, expected)), answer.site))
+            except (NetworkError, *UNREADABLE) as error:
+                refusals.append(desk.refused(answer.site, error, 0))
         if len(parts) >= study.aggregation.minimum_sites:
             return Scaling.from_moments(Moments.add(parts), study.contract, topology), refusals
     reasons = "".join(f"\n  {refusal.site}: {refusal}" for refusal in refusals)
@@ -62,5 +62,5 @@ def _plausible(arrays: dict[str, Tensor], site: str) -> Moments:
         square, total = moments.square[name], moments.total[name]
         slack = 1e-6 * (1.0 + square * count)
         if bool((count < 0).any() or (square < 0).any() or (total**2 > square * count + slack).any()):
-            raise NetworkError("MMF-402", f"its moments of {name} belong to no numbers", site)
+            raise NetworkError("MMF-461", f"its moments of {name} belong to no numbers", site)
     return moments

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.serverapp import Grid
 from torch import Tensor
 
 from mmfed_common import messages as m
 from mmfed_common.arrays import to_record
 from mmfed_common.errors import NetworkError
 from mmfed_common.study import Study
-from mmfed_server.exchange import Refusal, exchange
-from mmfed_server.roster import Roster
-from mmfed_server.update_check import Expected, check_reply
+from mmfed_server.guard import Expected, check_reply
+from mmfed_server.rounds.desk import UNREADABLE, Desk
+from mmfed_server.rounds.exchange import Refusal, by_site
+from mmfed_server.rounds.roster import Roster
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PooledLoss:
 
 
 def pooled_loss(
-    grid: Grid,
+    desk: Desk,
     study: Study,
     roster: Roster,
     kind: str,
@@ -53,15 +53,14 @@ def pooled_loss(
     if scaling:
         content[m.SCALING] = to_record(scaling)
     requests = [Message(content, roster.node_of[site], kind) for site in sites]
-    deadline = study.aggregation.deadline_seconds
-    answers, refusals = exchange(grid, requests, roster.name_of(sites), deadline)
+    answers, refusals = by_site(desk.ask(requests, roster.name_of(sites), round_number, kind))
     total, patients = 0.0, 0
     for answer in answers:
         expected = Expected(answer.site, study.hash, round_number, (m.LOSS,))
         try:
             checked = check_reply(answer.message, expected)
-        except NetworkError as error:
-            refusals.append(Refusal(answer.site, error.code, error.what))
+        except (NetworkError, *UNREADABLE) as error:
+            refusals.append(desk.refused(answer.site, error, round_number))
             continue
         total += checked.metrics[m.LOSS]
         patients += checked.num_examples

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmfed_common import messages as m
 from mmfed_common.arrays import from_record, shapes_of, to_record
 from mmfed_common.study import Aggregation, Stage
-from mmfed_server.strategy import ChosenNodes, SiteStrategy, flower_strategy, update_content
+from mmfed_server.rounds.strategy import ChosenNodes, SiteStrategy, flower_strategy, update_content
 from mmfed_simulations.backends.inprocess import FIRST_NODE, InProcessGrid
 
 STAGE = Stage(level="clinical", rounds=5, learning_rate=1.0)

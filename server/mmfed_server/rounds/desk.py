@@ -1,0 +1,120 @@
+"""The run's dealings with its sites: every request goes out here, and every refusal is noted here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from mmfed_common import messages as m
+from mmfed_common.errors import NetworkError, StudyError
+from mmfed_server.plan import RunPlan
+from mmfed_server.rounds.deadline import Deadlines
+from mmfed_server.rounds.exchange import Answer, Refusal, StreamingGrid, answers_of, late_answers
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What code raises that reads a stranger's bytes and did not think of everything; the run goes on."""
+
+
+@dataclass
+class Desk:
+    """Sends requests under a deadline and checks of each answer that it is its site's.
+
+    Attributes
+    ----------
+    grid, plan
+        The way to the sites, and the run.
+    deadlines
+        How long to wait.
+    notices
+        Site → code of its last refusal, which its next request carries.
+    told
+        (site, round) pairs of which ``on_refusal`` has been told: a round that is repeated counts once.
+    """
+
+    grid: Grid
+    plan: RunPlan
+    deadlines: Deadlines
+    notices: dict[str, str] = field(default_factory=dict)
+    told: set[tuple[str, int]] = field(default_factory=set)
+
+    def ask(
+        self, messages: list[Message], names: Mapping[int, str], round_number: int, timed_as: str
+    ) -> Iterator[Answer | Refusal]:
+        """Send, and give an answer or a refusal for each message as they come.
+
+        Parameters
+        ----------
+        messages
+            Emptied.
+        timed_as
+            Exchanges of the same name take about the same time.
+
+        Raises
+        ------
+        StudyError
+            ``MMF-521`` when the run was told to stop.
+        """
+        self.refuse_to_go_on_when_stopped()
+        for message in messages:
+            self._add_notice(message, names[message.metadata.dst_node_id])
+        for found in answers_of(self.grid, messages, names, self.deadlines.seconds(timed_as)):
+            if isinstance(found, Answer):
+                self.deadlines.measured(timed_as, found.seconds)
+                yield self._verified(found, round_number)
+            elif found.code == "MMF-458":
+                yield self.refused(found.site, NetworkError(found.code, found.reason), round_number)
+            else:
+                yield found
+        yield from late_answers(self.grid)
+
+    def verify(self, site: str, answer: Answer) -> None:
+        """Check that an answer came by the site's own connection and under its seal.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-457`` for another site's connection, ``MMF-416`` for another's seal or none.
+        """
+        if isinstance(self.grid, StreamingGrid) and self.grid.site_of(answer.node) != site:
+            raise NetworkError("MMF-457", "it came by another site's connection", site)
+        if self.plan.seals is not None:
+            self.plan.seals(site, answer.message)
+
+    def refused(self, site: str, error: Exception, round_number: int) -> Refusal:
+        """Note that an answer of a site was refused: it is told, and so is the plan."""
+        code, reason = "MMF-450", f"it cannot be read ({type(error).__name__})"
+        if isinstance(error, NetworkError):
+            code, reason = error.code, error.what
+        self.notices[site] = code
+        if self.plan.on_refusal is not None and (site, round_number) not in self.told:
+            self.told.add((site, round_number))
+            self.plan.on_refusal(site, code, reason)
+        return Refusal(site, code, reason)
+
+    def taken(self, site: str) -> None:
+        """Note that an update of a site was taken."""
+        self.notices.pop(site, None)
+        if self.plan.on_success is not None:
+            self.plan.on_success(site)
+
+    def refuse_to_go_on_when_stopped(self) -> None:
+        """Raise ``MMF-521`` when the run was told to stop."""
+        if self.plan.stop is not None and self.plan.stop.is_set():
+            raise StudyError("MMF-521", "the run was told to stop")
+
+    def _verified(self, answer: Answer, round_number: int) -> Answer | Refusal:
+        try:
+            self.verify(answer.site, answer)
+        except (NetworkError, *UNREADABLE) as error:
+            return self.refused(answer.site, error, round_number)
+        return answer
+
+    def _add_notice(self, message: Message, site: str) -> None:
+        if site not in self.notices:
+            return
+        config = dict(message.content.config_records[m.CONFIG])
+        told = ConfigRecord({**config, m.NOTICE: self.notices[site]})
+        message.content = RecordDict({**dict(message.content), m.CONFIG: told})
