@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import tempfile
@@ -17,6 +16,7 @@ from mmfed_client.enrolment.tls import tls_context
 from mmfed_client.home import SiteHome, passphrase_of
 from mmfed_common.errors import NetworkError
 from mmfed_common.names import time_text, utc_now
+from mmfed_common.pack_identity import pack_identity
 from mmfed_common.portal_protocol import (
     NONCE_HEADER,
     OFFER_PATH,
@@ -82,7 +82,7 @@ class PortalClient:
             ``MMF-427`` when the server sends another file or has none, ``MMF-423`` when it cannot be kept.
         """
         file = self.home.pack_file(sha256)
-        if file.is_file() and _sha256(file) == sha256:
+        if file.is_file() and pack_identity(file) == sha256:
             return file
         path = f"{PACKS_PATH}/{sha256}"
         try:
@@ -94,6 +94,10 @@ class PortalClient:
                     self._copy(path, sha256, out.write)
                     out.flush()
                     os.fsync(out.fileno())
+                if (found := pack_identity(beside)) != sha256:
+                    raise NetworkError(
+                        "MMF-427", f"its hash is {found}" if found else "it is no pack", sha256
+                    )
                 os.replace(beside, file)
             finally:
                 beside.unlink(missing_ok=True)
@@ -182,7 +186,7 @@ class PortalClient:
 
     def _copy(self, path: str, sha256: str, write: Callable[[bytes], object]) -> None:
         headers = self._headers(self._key, "GET", path, b"")
-        digest, size = hashlib.sha256(), 0
+        size = 0
         with self._channel.stream("GET", path, headers, b"", PACK_SECONDS) as (status, chunks):
             if status != 200:
                 raise NetworkError("MMF-427", "the server does not have it", sha256)
@@ -190,10 +194,7 @@ class PortalClient:
                 size += len(chunk)
                 if size > MOST_PACK_BYTES:
                     raise NetworkError("MMF-427", "larger than any knowledge pack", sha256)
-                digest.update(chunk)
                 self._on_disk(partial(write, chunk))
-        if digest.hexdigest() != sha256:
-            raise NetworkError("MMF-427", f"its hash is {digest.hexdigest()}", sha256)
 
     def _remove_leftovers(self) -> None:
         for file in self.home.packs.glob(f"{LEFTOVER}*"):
@@ -211,8 +212,3 @@ class PortalClient:
             raise NetworkError(
                 "MMF-423", f"cannot be written: {error.strerror}", str(self.home.path)
             ) from None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from pathlib import Path
 
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import ModelError, NetworkError
 from mmfed_common.names import is_sha256
+from mmfed_common.pack_identity import pack_identity
 from mmfed_common.signed_study import SignedStudy
 from mmfed_server.federation.folder import Federation
 
@@ -77,16 +77,10 @@ class Offers:
 
     def _keep_pack(self, sha256: str, pack: Path | None) -> None:
         kept = self.federation.pack_file(sha256)
-        if kept.is_file() and _sha256(kept) == sha256:
+        if kept.is_file() and pack_identity(kept) == sha256:
             return
         if pack is None or not pack.is_file():
             raise ModelError("MMF-601", "the study's knowledge pack is not there", str(pack or sha256))
-        content = pack.read_bytes()
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if pack_identity(pack) != sha256:
             raise ModelError("MMF-602", "it is not the pack that the study names", str(pack))
-        write_durably(kept, content, 0o600)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        write_durably(kept, pack.read_bytes(), 0o600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import shutil
 from datetime import timedelta
@@ -18,8 +19,9 @@ from mmfed_common.signed_study import SignedStudy
 from mmfed_common.signing import CoordinatorKey
 from mmfed_common.study import Study
 
-PACK = b"a knowledge pack " * 100_000
-PACK_SHA = hashlib.sha256(PACK).hexdigest()
+CONTENT = b"a knowledge pack " * 100_000
+PACK = gzip.compress(b"{}\n" + CONTENT + b"\n", mtime=0)
+PACK_SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
 def code_of(error: pytest.ExceptionInfo[NetworkError]) -> str:
