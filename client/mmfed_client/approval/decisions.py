@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def approve(
         "name": study.study.name,
         "version": study.study.version,
         "person": name,
-        "account": getpass.getuser(),
+        "account": _account(),
         "federation": signed.federation,
         "coordinator": signed.coordinator_fingerprint,
         "signed": signed.issued,
@@ -109,7 +110,7 @@ def revoke(ledger: Ledger, person: str, study_hash: str | None = None, now: date
     study_hash
         None: every study.
     """
-    body = {"study": study_hash or EVERY_STUDY, "person": checked_name(person), "account": getpass.getuser()}
+    body = {"study": study_hash or EVERY_STUDY, "person": checked_name(person), "account": _account()}
     return ledger.append(REVOCATION, body, now)
 
 
@@ -186,6 +187,14 @@ def checked_name(person: str) -> str:
     if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
         raise PrivacyError("MMF-336", f"{person[:LONGEST_NAME]!a} is no name")
     return name
+
+
+def _account() -> str:
+    """The operating system's account, which need not have a name in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _key(name: str) -> str:

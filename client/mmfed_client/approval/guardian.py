@@ -70,14 +70,24 @@ class Guardian:
         NetworkError
             ``MMF-405`` when the message names no study.
         PrivacyError
-            As :meth:`refuse_unapproved`.
+            As :meth:`refuse_unapproved`; ``MMF-343`` when the same was asked too often.
         """
         config = request.content.config_records.get(m.CONFIG) if request.has_content() else None
         named = None if config is None else config.get(m.STUDY_HASH)
-        if not isinstance(named, str) or not is_sha256(named):
+        if config is None or not isinstance(named, str) or not is_sha256(named):
             raise NetworkError("MMF-405", "the message names no study")
         self.refuse_unapproved(named)
+        self._refuse_repetition(request, named, config.get(m.ROUND))
         return named
+
+    def _refuse_repetition(self, request: Message, study_hash: str, number: object) -> None:
+        """The same question again and again, each time with other weights, would draw out patients."""
+        kind = request.metadata.message_type
+        most = self.policy().most_answers_per_round
+        if kind == m.HELLO or type(number) is not int:
+            return
+        if self.ledger.answers(study_hash, kind, number) >= most:
+            raise PrivacyError("MMF-343", f"{kind} of round {number} was answered {most} times")
 
     def allow(self, study: Study, patients: int | None = None) -> Policy:
         """Compare the study with the policy as it is now.

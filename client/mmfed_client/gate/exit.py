@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import Error, Message
@@ -26,6 +28,11 @@ KIND = re.compile(r"[a-z][a-z_.]{0,39}")
 EXCEPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
 
+MOST_FAILURES = 60
+"""In :data:`FAILURE_SECONDS`: so that nobody can fill a site's disk with the receipts of errors."""
+FAILURE_SECONDS = 60.0
+
+
 @dataclass(frozen=True)
 class Exit:
     """How an answer leaves a real site.
@@ -38,11 +45,14 @@ class Exit:
         Takes the receipts.
     key
         Signs what leaves.
+    failures
+        When errors left lately, in seconds of the monotonic clock.
     """
 
     guardian: Guardian
     ledger: Ledger
     key: SiteKey
+    failures: deque[float] = field(default_factory=deque, repr=False)
 
     def policy(self) -> Policy:
         """The policy as it is now."""
@@ -73,7 +83,20 @@ class Exit:
         return answer
 
     def release_error(self, answer: Message, request: Message) -> Message:
-        """Write the receipt of an answer that only says that something failed."""
+        """Write the receipt of an answer that only says that something failed.
+
+        Raises
+        ------
+        PrivacyError
+            ``MMF-342`` when too many failed within a minute; ``MMF-310`` to ``MMF-312`` when no receipt can
+            be written. Nothing leaves then.
+        """
+        now = time.monotonic()
+        while self.failures and now - self.failures[0] > FAILURE_SECONDS:
+            self.failures.popleft()
+        if len(self.failures) >= MOST_FAILURES:
+            raise PrivacyError("MMF-342", f"{MOST_FAILURES} within {FAILURE_SECONDS:g} s")
+        self.failures.append(now)
         self.ledger.append(RECEIPT, receipt_of(answer, request))
         return answer
 
@@ -130,7 +153,8 @@ def error_reply(request: Message, error: Exception, way_out: Exit | None = None)
     Raises
     ------
     PrivacyError
-        ``MMF-310`` to ``MMF-312`` when no receipt can be written: then nothing at all leaves.
+        ``MMF-310`` to ``MMF-312`` when no receipt can be written, ``MMF-342`` when too many messages failed
+        lately: then nothing at all leaves.
     """
     if isinstance(error, MmfedError):
         reason = error.public
@@ -146,6 +170,3 @@ def _config_of(request: Message) -> Mapping[str, object]:
         return {}
     config: Mapping[str, object] = request.content.config_records.get(m.CONFIG, {})
     return config
-
-
-__all__ = ["Exit", "error_reply", "receipt_of"]

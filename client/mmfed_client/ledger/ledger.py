@@ -13,6 +13,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -108,6 +109,12 @@ class Ledger:
             self._refresh()
             return tuple(self._decisions)
 
+    def answers(self, study_hash: str, kind: str, round_number: int) -> int:
+        """Count the receipts of one kind of answer, errors aside, for a round of a study."""
+        with self._mutex:
+            self._refresh()
+            return self._answers[study_hash, kind, round_number]
+
     def verify(self) -> list[Fault]:
         """Find every broken link; empty when the ledger is whole.
 
@@ -154,6 +161,7 @@ class Ledger:
         self._offset = 0
         self._head = EMPTY
         self._decisions: list[Entry] = []
+        self._answers: Counter[tuple[str, str, int]] = Counter()
 
     def _refresh(self) -> None:
         if self._inode == -1 and not self.path.exists():
@@ -203,10 +211,7 @@ class Ledger:
             added += more
         for line in added.split(b"\n")[:-1]:
             entry = self._checked(line, self._head, self._head.length)
-            self._head = entry.head
-            self._offset += len(line) + 1
-            if entry.kind not in BULK:
-                self._decisions.append(entry)
+            self._take_in(entry, len(line) + 1)
 
     def _refuse_other_past(self, descriptor: int) -> None:
         """The file was replaced: accept it only where it still holds the head that is known."""
@@ -230,7 +235,7 @@ class Ledger:
             write_durably(note, json.dumps(body).encode(), PRIVATE_MODE)
             os.ftruncate(descriptor, self._offset)
         if note.exists():
-            self._write(descriptor, RECOVERY, json.loads(note.read_bytes()), None)
+            self._write(descriptor, RECOVERY, _noted(note.read_bytes()), None)
             note.unlink()
 
     def _write(self, descriptor: int, kind: str, body: Mapping[str, Any], now: datetime | None) -> Entry:
@@ -244,11 +249,16 @@ class Ledger:
         except OSError:
             os.ftruncate(descriptor, self._offset)
             raise
-        self._head = entry.head
-        self._offset += len(line)
-        if kind not in BULK:
-            self._decisions.append(entry)
+        self._take_in(entry, len(line))
         return entry
+
+    def _take_in(self, entry: Entry, size: int) -> None:
+        self._head = entry.head
+        self._offset += size
+        if entry.kind not in BULK:
+            self._decisions.append(entry)
+        elif "error" not in entry.body:
+            self._answers[entry.body["study"], entry.body["kind"], entry.body["round"]] += 1
 
     def _content(self) -> bytes:
         if not self.path.exists():
@@ -267,6 +277,15 @@ class Ledger:
 
     def _unusable(self, error: OSError) -> PrivacyError:
         return PrivacyError("MMF-311", f"{error.strerror or type(error).__name__}", str(self.path))
+
+
+def _noted(note: bytes) -> dict[str, Any]:
+    """What the note about a crash says; a note that is itself damaged is named by its hash."""
+    try:
+        content = json.loads(note)
+    except (ValueError, RecursionError):
+        content = None
+    return content if isinstance(content, dict) else {"note": hashlib.sha256(note).hexdigest()}
 
 
 def _claimed_head(line: bytes, row: int) -> Head:

@@ -51,6 +51,8 @@ class Policy(Section):
         Fingerprints of coordinators' keys; empty: only the one this site enrolled with.
     most_rounds
         Most rounds of a study.
+    most_answers_per_round
+        How often the same question about the same round is answered; a server that was restarted asks again.
     hours, days
         When anything may run, by the site's local clock; a window over midnight belongs to the day it begins.
     largest_update_megabytes
@@ -74,6 +76,7 @@ class Policy(Section):
     strategies: tuple[Strategy, ...] = ("fedavg", "fedprox", "fedadam")
     coordinators: tuple[str, ...] = ()
     most_rounds: Annotated[int, Field(ge=1)] = 1000
+    most_answers_per_round: Annotated[int, Field(ge=1)] = 25
     hours: str = "00:00-24:00"
     days: tuple[Day, ...] = DAYS
     largest_update_megabytes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1000.0

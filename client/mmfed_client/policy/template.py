@@ -20,6 +20,7 @@ POLICY_TEMPLATE = """\
 # strategies = ["fedavg", "fedprox", "fedadam"]
 # coordinators = []                # fingerprints of keys; empty: only the coordinator this site enrolled with
 # most_rounds = 1000
+# most_answers_per_round = 25      # how often the same question about one round is answered
 # two_person = false               # true: two different people must approve each study
 # hours = "00:00-24:00"            # by this machine's local clock, e.g. "22:00-06:00"
 # days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

@@ -96,7 +96,7 @@ def _privacy(policy: Policy, study: Study) -> Iterator[Violation]:
 def _deceptions(study: Study) -> Iterator[Violation]:
     """Text that hides what it says, or that a careless program could take for a path."""
     for key, text in texts(study.model_dump(mode="json")):
-        if any(_hides(character) for character in text):
+        if not text.isprintable() and any(map(_hides, text)):
             yield Violation("MMF-331", f"{_visible(key)} holds characters that do not show")
         elif len(text) > LONGEST_TEXT:
             yield Violation("MMF-331", f"{_visible(key)} is {len(text)} characters long")

@@ -94,6 +94,14 @@ CODES: dict[str, Code] = {
         "An update is larger than the site's policy allows.",
         "Ask the coordinator for a smaller model, or raise `largest_update_megabytes` in policy.toml.",
     ),
+    "MMF-342": Code(
+        "Too many messages failed within a minute.",
+        "Nothing is answered for a while, the site goes on by itself; look at its log for what failed.",
+    ),
+    "MMF-343": Code(
+        "The coordinator asks for the same round again and again.",
+        "Ask the coordinator why; `most_answers_per_round` stands in policy.toml.",
+    ),
     "MMF-341": Code(
         "The site's own version of the study is not the one that was approved.",
         "Restore the signed study in the home's studies folder; nothing was trained.",
