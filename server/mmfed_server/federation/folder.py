@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Sequence
@@ -140,8 +141,11 @@ class Federation:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # mode 0700
-            _fill(Federation(beside, config), passphrase, now or utc_now())
-            os.replace(beside, path)
+            try:
+                _fill(Federation(beside, config), passphrase, now or utc_now())
+                os.replace(beside, path)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)  # nothing is there when all went well
         except OSError as error:
             raise NetworkError("MMF-432", f"cannot be made: {error.strerror}", str(path)) from None
         return Federation(path, config)
