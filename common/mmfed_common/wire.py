@@ -25,8 +25,9 @@ from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import ObjectTree
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-CHUNK = 8 * 2**20
-"""Most bytes of a chunk's body."""
+CHUNK = 960 * 2**10
+"""Most bytes of a chunk's body: a request stays below the mebibyte that reverse proxies let through by
+default, and what is in memory at a time is small."""
 OVERHEAD = 64 * 2**10
 """Room for what surrounds a chunk in a request."""
 MOST_TABLE = 16 * 2**20

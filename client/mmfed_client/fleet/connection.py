@@ -260,8 +260,8 @@ def connect(address: str, ca: Path, key: SiteKey, *, patience: float = PATIENCE)
     ------
     NetworkError
         Here and from every method: ``MMF-470`` no connection, ``MMF-471`` the certificate is not accepted,
-        ``MMF-472`` the key is refused, ``MMF-473`` the clocks differ, ``MMF-474`` server or proxy fail, ``MMF-475``
-        something else answers, ``MMF-476`` another version of Flower.
+        ``MMF-472`` the key is refused, ``MMF-473`` the clocks differ, ``MMF-474`` server or proxy fail,
+        ``MMF-475`` something else answers, ``MMF-476`` another version of Flower.
     """
     client = FleetHttpClient(
         f"https://{address}", verify=_trust(ca, address), timeout=20.0, interceptors=[Identity(key)]

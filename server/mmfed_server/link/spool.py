@@ -13,6 +13,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import is_valid_sha256_hash, iterate_object_tree
@@ -72,7 +73,11 @@ class Spool(ObjectStore):
             raise NetworkError("MMF-486", f"{error.strerror}", str(folder)) from None
 
     def preregister(self, run_id: int, object_tree: ObjectTree) -> list[str]:
-        """Note what a message consists of; give what of it is not here yet, children first."""
+        """Note what a message consists of; give all of it as still to come, children first.
+
+        What is here already, because another site sent the same, is asked for all the same: no site learns
+        what others sent, and what a site sends is what its receipt lists.
+        """
         names = list(dict.fromkeys(node.object_id for node in iterate_object_tree(object_tree)))
         if not all(is_valid_sha256_hash(name) for name in names):
             raise ValueError("an object id is not a SHA-256")
@@ -82,7 +87,7 @@ class Spool(ObjectStore):
             self._runs.setdefault(run_id, set()).add(root)
             for name in names:
                 self._entries.setdefault(name, _Entry()).holders.add(root)
-            return [name for name in names if not self._entries[name].there]
+        return names
 
     def get_object_tree(self, object_id: str) -> ObjectTree:
         """Give the tree of a message."""
@@ -95,10 +100,18 @@ class Spool(ObjectStore):
         """Store an object that somebody needs before its message is known; ends with :meth:`delete`.
 
         The caller has computed the id from the content.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-486`` when it cannot be written.
         """
         with self._lock:
             self._entries.setdefault(object_id, _Entry()).holders.add(holder)
-        self._store(object_id, content)
+        try:
+            self._store(object_id, content)
+        except OSError as error:
+            raise NetworkError("MMF-486", f"{error.strerror}", str(self.folder)) from None
 
     def put(self, object_id: str, object_content: bytes) -> None:
         """Store an announced object that came from outside.
@@ -142,15 +155,27 @@ class Spool(ObjectStore):
         return path
 
     def get(self, object_id: str) -> bytes | None:
-        """Give an object's bytes: nothing when it is unknown, empty when it has not come yet."""
+        """Give an object's bytes: nothing when it is unknown, empty when it has not come yet.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-486`` when they cannot be read from the disk, or were changed there.
+        """
         with self._lock:
             entry = self._entries.get(object_id)
             if entry is None:
                 return None
             if entry.path is None:
                 return entry.content
-            sealed = memoryview(entry.path.read_bytes())
-        return self._cipher.decrypt(bytes(sealed[:NONCE]), sealed[NONCE:], object_id.encode())
+            try:
+                sealed = memoryview(entry.path.read_bytes())
+            except OSError as error:
+                raise NetworkError("MMF-486", f"{error.strerror}", str(self.folder)) from None
+        try:
+            return self._cipher.decrypt(bytes(sealed[:NONCE]), sealed[NONCE:], object_id.encode())
+        except InvalidTag:
+            raise NetworkError("MMF-486", "a file was changed by another", str(self.folder)) from None
 
     def delete(self, object_id: str) -> None:
         """Forget a message, or a holder, and whatever nobody else needs."""

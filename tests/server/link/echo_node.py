@@ -1,6 +1,7 @@
-"""A node as a process: answers every message with its arrays. Arguments: address, CA, key, [seconds of work].
+"""A node as a process: answers every message with its arrays plus a number of its own.
 
-With a fourth argument it works that long, and writes ``working`` first so that a test can tell.
+Arguments: address, CA, key, [seconds of work]. With a fourth argument it works that long, and makes the file
+``KEY.working`` first so that a test can tell.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from flwr.app import Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 
 from mmfed_client.fleet.connection import connect
 from mmfed_common.errors import NetworkError
@@ -30,7 +31,8 @@ def main(address: str, ca: str, key: str, seconds: str = "0", *_: str) -> None:
                         Path(f"{key}.working").write_text("working")
                         time.sleep(float(seconds))
                     arrays = incoming.message.content.array_records["arrays"]
-                    content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": 1})})
+                    own = ArrayRecord([array + os.getpid() for array in arrays.to_numpy_ndarrays()])
+                    content = RecordDict({"arrays": own, "metrics": MetricRecord({"num-examples": 1})})
                     connection.send(incoming, Message(content, reply_to=incoming.message))
         except NetworkError as error:
             print(f"{error.code} {error.what}", file=sys.stderr, flush=True)

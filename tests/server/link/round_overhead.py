@@ -1,6 +1,6 @@
 """Seconds of a round beyond training: separate node processes, TLS, authentication, nodes that do nothing.
 
-    python -m tests.server.link.round_overhead --megabytes 50 --arrays 100 --nodes 3 --rounds 5
+python -m tests.server.link.round_overhead --megabytes 50 --arrays 100 --nodes 3 --rounds 5
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def main() -> None:
                 grid = link.grid()
                 arrays = model(int(chosen.megabytes * 2**20), chosen.arrays)
                 seconds = []
+                before = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
                 for _ in range(chosen.rounds):
                     began = time.perf_counter()
                     messages = (request(node, arrays) for node in link.online().values())
@@ -39,7 +40,9 @@ def main() -> None:
                     seconds.append(time.perf_counter() - began)
                     assert replies == chosen.nodes, replies
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - before
                 print("seconds a round", [round(s, 3) for s in seconds], f"peak {peak:.0f} MB")
+                print(f"server's CPU seconds a round {used / chosen.rounds:.2f}")
                 print({site: (t.up, t.down) for site, t in link.traffic().items()})
             finally:
                 for node in nodes:

@@ -45,7 +45,9 @@ async def portal(scope: Scope, receive: Receive, send: Send) -> None:
         await answer(send, 413, b"", "")
 
 
-def make_authority(folder: Path, name: str = "test CA") -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+def make_authority(
+    folder: Path, name: str = "test CA"
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     """A certificate authority; its certificate is written to ``ca.pem``."""
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP384R1())
