@@ -10,7 +10,7 @@ import secrets
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cryptography import x509
 from pydantic import Field, ValidationError, field_validator
@@ -47,7 +47,7 @@ class Kit(Section):
         Certificate of the federation's authority, PEM: the server's certificate comes from it.
     """
 
-    format: Literal[1] = 1
+    format: Annotated[int, Field(ge=1, le=1)] = 1
     federation: Annotated[str, Field(pattern=FEDERATION_NAME)]
     site: Annotated[str, Field(pattern=SITE_NAME)]
     address: Annotated[str, Field(max_length=300)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
@@ -48,7 +48,7 @@ class SignedStudy(Section):
         Ed25519 signature over everything above, in hexadecimal.
     """
 
-    format: Literal[1] = 1
+    format: Annotated[int, Field(ge=1, le=1)] = 1
     federation: Annotated[str, Field(pattern=FEDERATION_NAME)]
     document: Annotated[str, Field(max_length=MOST_BYTES)]
     issued: Annotated[str, Field(pattern=TIME)]
