@@ -63,7 +63,7 @@ def status_now(home: SiteHome) -> Status:
         return Status(config.site, config.federation, state)
     if not running and found.state is not State.stopped:
         cause = f"it was: {found.state.value}"
-        return replace(found.entered(State.died, "MMF-111", cause), pid=0, node_pid=0, since=found.updated)
+        return replace(found.entered(State.died, "MMF-115", cause), pid=0, node_pid=0, since=found.updated)
     return found
 
 

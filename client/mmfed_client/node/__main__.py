@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,12 +17,12 @@ from mmfed_client.node import reports as r
 from mmfed_client.node.reports import Reports, end_with_supervisor, first_line, own_reports
 from mmfed_common.errors import MachineError, MmfedError
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("mmfed_client.node")
 
 FAILED = 1
 
 
-class StopNodeError(BaseException):
+class StopNodeError(SystemExit):
     """Someone asked the node to end. Not an :class:`Exception`: no handler of failures may catch it."""
 
 
@@ -68,4 +69,6 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # all is on the disk; taking the libraries down in order would take seconds

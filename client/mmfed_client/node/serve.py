@@ -17,11 +17,12 @@ from mmfed_client.node import reports as r
 from mmfed_client.node.prepare import Prepared
 from mmfed_client.node.reports import Reports
 from mmfed_common import messages as m
-from mmfed_common.errors import MmfedError
+from mmfed_common.errors import MmfedError, NetworkError
 
 logger = logging.getLogger(__name__)
 
 LONGEST_KIND = 40
+NOBODY_WAITS = "MMF-477"
 
 
 class Node:
@@ -68,7 +69,14 @@ class Node:
         began = time.perf_counter()
         reply = self._reply(link, incoming)
         objects = link.objects_of(reply)
-        link.send(incoming, reply, objects)
+        try:
+            link.send(incoming, reply, objects)
+        except NetworkError as error:
+            if error.code != NOBODY_WAITS:
+                raise
+            self._reports.error(r.REFUSED, error, kind=kind, round=number)
+            logger.warning("%s came too late", kind, extra=about(kind=kind, round=number, code=error.code))
+            return
         size, seconds = sum(len(content) for _, content in objects), time.perf_counter() - began
         if reply.has_error():
             code, _, cause = (reply.error.reason or "").partition(" ")

@@ -188,8 +188,6 @@ class Supervisor:
         self._patience = Patience(decision.study.aggregation.deadline_seconds)
         logger.info("the node starts", extra=about(study=decision.study_hash, process=self._node.pid))
         status = self._described(decision)
-        if decision.study_hash != self._status.study_hash:
-            status = replace(status, round=0)
         self._show(status.entered(State.opening, node_pid=self._node.pid, restarts=restarts))
 
     def _kill_if_hung(self, node: NodeProcess) -> None:
@@ -233,12 +231,16 @@ class Supervisor:
         logger.warning(text, seconds, extra=about(code=status.code, attempt=attempts))
 
     def _described(self, decision: Decision) -> Status:
+        """The status, about the study that was looked at."""
+        status, same = self._status, decision.study_hash == self._status.study_hash
         return replace(
-            self._status,
-            study=decision.name,
+            status,
+            study=decision.name or (status.study if same else ""),
             study_hash=decision.study_hash,
             offered=decision.offered,
-            rounds=decision.study.training.rounds if decision.study is not None else 0,
+            round=status.round if same else 0,
+            rounds=decision.study.training.rounds if decision.study else status.rounds if same else 0,
+            doing="",
             node_pid=self._status.node_pid if self._node is not None else 0,
         )
 

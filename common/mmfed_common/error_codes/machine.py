@@ -25,6 +25,10 @@ CODES: dict[str, Code] = {
         "No study is offered yet, and none has been seen before.",
         "Wait until the coordinator starts a study, or give the file of a signed study.",
     ),
+    "MMF-115": Code(
+        "The site's program ended without saying so.",
+        "Start it again with `mmfed-client start`; under systemd that happens by itself.",
+    ),
     "MMF-117": Code(
         "The port for metrics cannot be opened.",
         "Choose another port with --metrics; everything else works without it.",
