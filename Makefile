@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint install clean
+.PHONY: demo test e2e lint install clean
 
 # torch goes first: what needs it afterwards then takes this build instead of fetching its own. A machine with
 # an NVIDIA driver gets the newest build that fits; any other gets a version that has a CPU build.
@@ -32,6 +32,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+# Real processes over TLS, the long form: a hundred kills among them. An hour on two cores.
+e2e: $(STAMP)
+	$(BIN)/python -m pytest tests/e2e -m "e2e or not e2e" --timeout=7200
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

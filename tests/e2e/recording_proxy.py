@@ -1,5 +1,6 @@
-"""Stands between a site and the server, ends the site's TLS with a certificate that the site trusts, and keeps
-what the site sent: the bytes on the socket before they were encrypted.
+"""Stands between a site and the server and keeps what the site sends, before it is encrypted.
+
+It ends the TLS of the site with a certificate that the site trusts.
 
 Only who holds the federation's certificate authority can do this; a test does.
 """

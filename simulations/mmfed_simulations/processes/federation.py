@@ -11,7 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mmfed_client.home import SiteHome
+from mmfed_client.ledger import Entry, Ledger
 from mmfed_common.errors import NetworkError
+from mmfed_server.coordinator.view import view_of
+from mmfed_server.federation import Federation as CoordinatorFolder
 from mmfed_simulations.processes.programs import Program, free_port, wait_until
 
 BIN = Path(sys.executable).parent
@@ -73,15 +77,20 @@ class Federation:
         self.commands.append(("coordinator", "mmfed-server", *words))
         self.server = self._start("mmfed-server", words, "server")
 
-    def join(self, site: str, address: str | None = None) -> None:
-        """Let a site make its key and enrol; ``address`` if it reaches the server by another."""
+    def join(self, site: str) -> None:
+        """Let a site make its key and enrol."""
         home, cohort = self.site_home(site), self.cohorts[site] / "cohort.toml"
         self.type(
             site,
             "mmfed-client",
             *("join", str(self.kit(site)), "--home", str(home), "--cohort", str(cohort)),
-            *(("--address", address) if address else ()),
         )
+
+    def redirect(self, site: str, port: int) -> None:
+        """Let a site reach the server through another port of this machine from now on."""
+        config = self.site_home(site) / "site.toml"
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace(f"127.0.0.1:{self.port}", f"127.0.0.1:{port}"), encoding="utf-8")
 
     def approve(self, site: str) -> None:
         """Approve, at a site, the study that is offered."""
@@ -105,22 +114,34 @@ class Federation:
 
     def wait_for_server(self) -> None:
         """Wait until the server answers."""
-        wait_until(lambda: "state" in self.status(), START_SECONDS, "the start of the server")
+        wait_until(lambda: bool(self.status()["served"]), START_SECONDS, "the start of the server")
 
     def wait_for(self, state: str, seconds: float) -> dict[str, Any]:
         """Wait until the run is in a state; gives the status."""
-        wait_until(lambda: self.status().get("state") == state, seconds, f"the state {state}")
+        wait_until(lambda: self.status()["state"] == state, seconds, f"the state {state}")
         return self.status()
 
     def status(self) -> dict[str, Any]:
-        """What ``mmfed-server status --json`` says; empty when it cannot say."""
-        done = self.call("mmfed-server", "status", "--dir", str(self.home), "--json")
-        return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+        """What ``mmfed-server status --json`` says."""
+        return view_of(CoordinatorFolder.load(self.home)).to_json()
 
     def site_status(self, site: str) -> dict[str, Any]:
-        """What ``mmfed-client status --json`` says at a site; empty when it cannot say."""
-        done = self.call("mmfed-client", "status", "--home", str(self.site_home(site)), "--json")
-        return dict(json.loads(done.stdout)) if done.returncode == 0 else {}
+        """What ``mmfed-client status --json`` says at a site; empty before it has begun."""
+        path = SiteHome(self.site_home(site)).status_file
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def ledger(self, site: str) -> list[Entry]:
+        """The entries of a site's ledger."""
+        return list(Ledger(SiteHome(self.site_home(site)).ledger_file).entries())
+
+    def release(self, out: Path) -> Path:
+        """Export the newest finished run; gives the file of its weights."""
+        self.type(
+            "coordinator",
+            "mmfed-server",
+            *("export", "latest", "--out", str(out), "--dir", str(self.home)),
+        )
+        return out / "weights.safetensors"
 
     def type(self, who: str, program: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command as a person would.
