@@ -12,8 +12,9 @@ from sqlalchemy import Engine, Row, insert, select
 
 from mmfed_common.errors import StudyError
 from mmfed_common.study import Study
+from mmfed_server.database import metadata
 from mmfed_server.record.database import now, transaction
-from mmfed_server.record.tables import events, metadata, rounds, run_sites, runs
+from mmfed_server.record.tables import events, rounds, run_sites, runs
 
 
 @dataclass(frozen=True)

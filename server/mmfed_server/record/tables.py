@@ -11,13 +11,12 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
 )
 
-metadata = MetaData()
+from mmfed_server.database import metadata
 
 runs = Table(
     "runs",

@@ -78,10 +78,14 @@ class Desk:
         NetworkError
             ``MMF-457`` for another site's connection, ``MMF-416`` for another's seal or none.
         """
-        if isinstance(self.grid, StreamingGrid) and self.grid.site_of(answer.node) != site:
+        if self.site_of(answer.node) not in ("", site):
             raise NetworkError("MMF-457", "it came by another site's connection", site)
         if self.plan.seals is not None:
             self.plan.seals(site, answer.message)
+
+    def site_of(self, node: int) -> str:
+        """The site that a node's key belongs to; empty where the grid does not know."""
+        return self.grid.site_of(node) if isinstance(self.grid, StreamingGrid) else ""
 
     def refused(self, site: str, error: Exception, round_number: int) -> Refusal:
         """Note that an answer of a site was refused: it is told, and so is the plan."""
@@ -89,7 +93,8 @@ class Desk:
         if isinstance(error, NetworkError):
             code, reason = error.code, error.what
         self.notices[site] = code
-        if self.plan.on_refusal is not None and (site, round_number) not in self.told:
+        enrolled = self.plan.sites_now() if self.plan.sites_now is not None else self.plan.sites
+        if self.plan.on_refusal is not None and site in enrolled and (site, round_number) not in self.told:
             self.told.add((site, round_number))
             self.plan.on_refusal(site, code, reason)
         return Refusal(site, code, reason)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Collection, Sequence
 
 from flwr.app import RecordDict
-from flwr.serverapp import Grid
 
 from mmfed_common import messages as m
 from mmfed_common.errors import NetworkError
@@ -89,22 +88,22 @@ class Roster:
         unknown = sorted(nodes - set(still.values()))
         if not unknown:
             return []
-        answers, refusals = self._hello(desk.grid, unknown, desk.deadlines.hello_seconds())
+        answers, refusals = self._hello(desk, unknown)
         for answer in answers:
-            site = answer.site
             try:
                 site = self._name(answer.message.content)
                 desk.verify(site, answer)
                 checked = check_reply(answer.message, Expected(site, self.study.hash, 0))
                 self._add(site, answer.node, checked.num_examples)
             except (NetworkError, *UNREADABLE) as error:
-                refusals.append(desk.refused(site, error, round_number))
+                refusals.append(desk.refused(answer.site, error, round_number))
         return refusals + self._refuse_implausible(desk, round_number)
 
-    def _hello(self, grid: Grid, nodes: Sequence[int], timeout: float) -> tuple[list[Answer], list[Refusal]]:
-        names = {node: f"node {node}" for node in nodes}
+    def _hello(self, desk: Desk, nodes: Sequence[int]) -> tuple[list[Answer], list[Refusal]]:
+        """Ask nodes for their names; until one is proven, what is wrong is said of the connection."""
+        names = {node: desk.site_of(node) or f"node {node}" for node in nodes}
         requests = [request(m.HELLO, node, self.study.hash, 0) for node in nodes]
-        return exchange(grid, requests, names, timeout)
+        return exchange(desk.grid, requests, names, desk.deadlines.hello_seconds())
 
     def _name(self, content: RecordDict) -> str:
         site = content.config_records[m.ABOUT].get(m.SITE) if m.ABOUT in content.config_records else None

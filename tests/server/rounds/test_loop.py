@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, Context, Error, Message
-from flwr.clientapp import ClientApp
+from flwr.app import Array, ArrayRecord, Error, Message
+from tests.server.faulty_federation import carry_with_faults, reference_contract, run
 from tests.simulations.small_federation import small_sites, small_study
 
 from mmfed_client.app import make_client_app
@@ -19,42 +19,10 @@ from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite
 from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError
-from mmfed_common.study import Study
 from mmfed_server.plan import RoundReport, RunPlan
-from mmfed_server.record import RunState, StateFile
+from mmfed_server.record import StateFile
 from mmfed_server.rounds import run_rounds
-from mmfed_simulations.backends.inprocess import Carry, InProcessGrid
-
-Spoil = Callable[[str, Message, Message], Message | None]
-"""Site, request and its true reply → what arrives instead; None: nothing."""
-
-
-def carry_with_faults(app: ClientApp, names: Sequence[str], spoil: Spoil) -> Carry:
-    def carry(jobs: Sequence[tuple[Message, Context]], timeout: float | None) -> Mapping[int, Message]:
-        replies = {}
-        for position, (message, context) in enumerate(jobs):
-            site = names[int(context.node_config["partition-id"])]
-            reply = spoil(site, message, app(message, context))
-            if reply is not None:
-                replies[position] = reply
-        return replies
-
-    return carry
-
-
-def run(
-    study: Study,
-    sites: Sequence[SiteData],
-    folder: Path,
-    spoil: Spoil = lambda site, request, reply: reply,
-    **plan: Any,
-) -> RunState:
-    opened = [LocalSite(study, data) for data in sites]
-    app = make_client_app(lambda context: opened[int(context.node_config["partition-id"])])
-    names = [data.name for data in sites]
-    folder.mkdir(parents=True, exist_ok=True)
-    grid = InProcessGrid(len(sites), carry_with_faults(app, names, spoil))
-    return run_rounds(grid, RunPlan(study, tuple(names), sites[0].topology, folder, **plan))
+from mmfed_simulations.backends.inprocess import InProcessGrid
 
 
 def with_first_array(reply: Message, values: np.ndarray[Any, Any]) -> Message:
@@ -117,11 +85,6 @@ def test_one_bad_site_is_named_and_changes_nothing_for_the_others(
     assert [(event["site"], event["code"]) for event in refused] == [("site-1", code)] * 3
     alone = run(study, [sites[0], sites[2]], tmp_path / "good")
     assert all(torch.equal(state.weights[name], alone.weights[name]) for name in alone.weights)
-
-
-def reference_contract() -> dict[str, Any]:
-    """Without federated scaling, so that a run without a site is the same run."""
-    return {**small_study().contract.model_dump(mode="json"), "normalisation": "reference"}
 
 
 def test_a_fault_that_passes_is_repeated_and_leaves_no_trace_in_the_weights(tmp_path: Path) -> None:
