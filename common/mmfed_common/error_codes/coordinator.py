@@ -30,4 +30,8 @@ CODES: dict[str, Code] = {
         "A run met something that mmfed did not expect.",
         "Report the traceback in log.jsonl; started again, the run goes on after its last whole round.",
     ),
+    "MMF-557": Code(
+        "The server was stopped while a run was under way.",
+        "Start it again with `mmfed-server start`: the run goes on after its last whole round.",
+    ),
 }

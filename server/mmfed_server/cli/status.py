@@ -91,9 +91,13 @@ def _headline(view: FederationView) -> Text:
         text.append(f"\n{view.code} {view.reason}".rstrip(), style="yellow")
     if view.next_step:
         text.append(f"\n  next: {view.next_step}")
-    for key, value in view.details.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        text.append(f"\n{key.replace('_', ' ')}: {shown}")
+    details = view.details
+    if "needed" in details:
+        text.append(f"\na round needs {details['needed']} sites")
+    if "again_in_seconds" in details:
+        text.append(f"\nit is tried again in {details['again_in_seconds']:g} s")
+    for site, reason in details.get("refused", {}).items():
+        text.append(f"\n{site}: {reason}")
     if view.missing:
         text.append(f"\nmissing: {', '.join(view.missing)}", style="yellow")
     return text

@@ -56,6 +56,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._loop, name="keeper", daemon=True)
         self._keys: dict[str, bytes] = {}
         self._active: frozenset[str] = frozenset()
+        self._invited: frozenset[str] = frozenset()
         self._online: frozenset[str] = frozenset()
         self._software: dict[str, list[str]] = {}
         self._certificate = b""
@@ -85,6 +86,10 @@ class Keeper:
         """Sites that may take part just now: enrolled, and not in quarantine."""
         return self._active
 
+    def expected(self) -> frozenset[str]:
+        """Sites to wait for a little before a run begins: those that may take part, and those invited."""
+        return self._active | self._invited
+
     def note_software(self, site: str, differences: list[str]) -> None:
         """Keep how a site's software differs from ours, and say so once."""
         if differences and self._software.get(site) != differences:
@@ -102,6 +107,7 @@ class Keeper:
         records = self.registry.all()
         self._apply_keys({r.name: r.public_key for r in records if r.state == "enrolled" and r.public_key})
         self._active = frozenset(name for name in self._keys if not _quarantined(records, name))
+        self._invited = frozenset(record.name for record in records if record.state == "invited")
         self._apply_online(frozenset(self.port.online()) & set(self._keys))
         self.metrics.set_sites(self._keys, self._online)
         self.board.note(sites=[self._row(record) for record in records])

@@ -36,11 +36,14 @@ PASSING = ("MMF-403", "MMF-440", "MMF-508", "MMF-530")
 """What ends a run but may pass: too few sites, the database away, the disk full. It is tried again."""
 DOUBTFUL = ("MMF-402", "MMF-416", "MMF-436")
 """Refusals that count towards quarantine, besides those of the guard (45x, 46x)."""
+AWAY = ("MMF-462", "MMF-463", "MMF-464", "MMF-465")
+"""Of the guard's refusals, those of a site that was late, cut off, not enrolled or there twice."""
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 STOPPING_SECONDS = 5
 """How long a round may take to notice that the process is to stop, before it is interrupted."""
 STOPPED = "MMF-521"
+"""How a run says that it ended because it was told to."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ class _Service:
         spool = self.process.federation.spool / "rounds"
         return RunPlan(
             study=study,
-            sites=tuple(sorted(self.keeper.active())),
+            sites=tuple(sorted(self.keeper.expected())),
             topology=self.shelf.topology(study),
             folder=spool,
             resume=True,
@@ -267,10 +270,10 @@ class _Service:
             tell("site in quarantine", logging.WARNING, site=site, code=code, reason=reason, next=lift)
 
     def _stopped(self, run: str, plan: RunPlan) -> Outcome:
-        reason = "the server was stopped; started again, it goes on after the last whole round"
+        reason = "it was asked to stop"
         try:
             if plan.record is not None:
-                plan.record.write_status("stopped", STOPPED, reason)
+                plan.record.write_status("stopped", "MMF-557", reason)
         except (MmfedError, OSError) as error:
             tell("the status cannot be written", logging.ERROR, reason=str(error).splitlines()[0])
         return Outcome("stopped", run)
@@ -298,7 +301,7 @@ class _Service:
 
 def counts_towards_quarantine(code: str) -> bool:
     """Tell whether a refusal is the site's doing: a site that was cut off or is slow is only absent."""
-    return code in DOUBTFUL or code.startswith(("MMF-45", "MMF-46"))
+    return code in DOUBTFUL or (code.startswith(("MMF-45", "MMF-46")) and code not in AWAY)
 
 
 def stop_on_signals(stop: threading.Event) -> None:

@@ -66,16 +66,18 @@ def _named(catalogue: RunCatalogue, run: str, *, unfinished: bool) -> str:
 
 def _facts(study: Study, state: RunState) -> ModelFacts:
     sites: list[dict[str, Any]] = [
-        {"site": name, "patients": None, "train": totals.patients, "test": None, "rounds": totals.rounds}
+        {"site": name, "patients": "–", "train": totals.patients, "test": "–", "rounds": totals.rounds}
         for name, totals in sorted(state.sites.items())
         if totals.rounds
     ]
     losses = [entry["held_out_loss"] for entry in state.history if "held_out_loss" in entry]
-    notes = []
+    metrics: dict[str, Any] = {}
     if losses:
-        notes.append(f"Mean loss over the held-out patients of all sites, last measured: {losses[-1]:.4f}.")
+        loss = {"estimate": losses[-1], "low": None, "high": None, "n": None, "events": None}
+        metrics = {"federated": {"all": {"held_out_loss": loss}}}
+    notes = []
     if not state.finished:
         done = state.next_round - 1
         notes.append(f"Released before its end: {done} of {study.training.rounds} rounds.")
-    held_out = "Held-out patients stay at their sites; what was measured there is among the caveats."
-    return ModelFacts({}, sites, held_out, notes)
+    held_out = "The held-out patients stay at their sites, which measured the loss of the model over them."
+    return ModelFacts(metrics, sites, held_out, notes)

@@ -14,6 +14,8 @@ from mmfed_server.record import DatabaseRecord, RunStatus
 
 LOUD = {"failed", "refused", "round-repeated"}
 """Diary entries that are warnings."""
+STOPPED = "MMF-521"
+"""Stopping on purpose is told by who asks for it."""
 
 
 class ToldRecord(DatabaseRecord):
@@ -39,4 +41,6 @@ class ToldRecord(DatabaseRecord):
     def event(self, event: str, **details: Any) -> None:
         """Add a line to the diary and to the log."""
         super().event(event, **details)
+        if details.get("code") == STOPPED:
+            return
         tell(event, logging.WARNING if event in LOUD else logging.INFO, **details)

@@ -1,0 +1,186 @@
+"""The coordinator's process, as a process: started, looked at, stopped, killed, started again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.server.serving import founded, server
+
+from mmfed_server.cli.program import run
+from mmfed_server.coordinator.process import counts_towards_quarantine
+from mmfed_server.coordinator.view import view_of
+from mmfed_server.federation import Federation
+from mmfed_server.record import RunCatalogue
+from mmfed_server.studies import study_template
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Federation:
+    """A federation on a free port, with metrics on another."""
+    return founded(tmp_path, free_port(), free_port())
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(study_template("lung", 1))
+    return path
+
+
+def free_port() -> int:
+    """A port that nobody uses just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_it_waits_for_sites_in_sight_and_stops_when_asked(federation: Federation, study: Path) -> None:
+    with server(federation, "--study", str(study)) as running:
+        running.wait_until(lambda status: status["state"] == "waiting")
+        view = view_of(federation)
+        assert (view.served, view.state, view.code) == (True, "waiting", "MMF-533")
+        assert view.next_step
+        code, _, _ = running.end(signal.SIGTERM)
+    assert code == 0
+    view = view_of(federation)
+    assert (view.served, view.state, view.code) == (False, "stopped", "MMF-557")
+
+
+def test_a_killed_server_is_called_gone_and_its_run_goes_on(federation: Federation, study: Path) -> None:
+    with server(federation, "--study", str(study)) as running:
+        running.wait_until(lambda status: status["state"] == "waiting")
+        first = running.status()["run"]
+        running.process.kill()
+        running.process.communicate()
+    view = view_of(federation)
+    assert (view.served, view.state, view.code) == (False, "gone", "MMF-555")
+    with server(federation) as running:
+        running.wait_until(lambda status: status.get("state") == "waiting" and "run" in status)
+        assert running.status()["run"] == first
+
+
+def test_only_one_process_serves_a_federation(
+    federation: Federation, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server(federation) as running:
+        running.wait_until(lambda status: status["state"] == "idle" and "listens" in status)
+        assert run(["start", "--dir", str(federation.path), "--exit-when-done", "--json"]) == 5
+        assert json.loads(capsys.readouterr().out)["error"]["code"] == "MMF-550"
+        assert running.process.poll() is None
+
+
+def test_sites_are_enrolled_and_revoked_while_it_runs(federation: Federation) -> None:
+    with server(federation) as running:
+        running.wait_until(lambda status: status.get("sites") == [])
+        assert run(["enrol", "north", "--dir", str(federation.path)]) == 0
+        running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["invited"], 5)
+        assert run(["enrol", "north", "--revoke", "--dir", str(federation.path)]) == 0
+        running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["revoked"], 5)
+
+
+def test_metrics_are_served_on_loopback(federation: Federation) -> None:
+    with server(federation) as running:
+        running.wait_until(lambda status: "metrics" in status and status["state"] == "idle")
+        where = running.status()["metrics"]
+        assert where == f"http://127.0.0.1:{federation.config.metrics_port}/metrics"
+        with urllib.request.urlopen(where, timeout=10) as answer:
+            text = answer.read().decode()
+    assert 'mmfed_run_state{state="idle"} 1.0' in text
+    assert "mmfed_certificate_days_left" in text
+
+
+def test_a_taken_metrics_port_costs_the_metrics_only(federation: Federation) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", federation.config.metrics_port))
+        taken.listen()
+        with server(federation) as running:
+            running.wait_until(lambda status: "metrics" in status and status["state"] == "idle")
+            assert any(warning.startswith("MMF-553") for warning in view_of(federation).warnings)
+
+
+def test_a_taken_public_port_is_an_error_with_a_code(federation: Federation) -> None:
+    with socket.socket() as taken:
+        taken.bind(federation.listen)
+        taken.listen()
+        with server(federation) as running:
+            _, err = running.process.communicate(timeout=60)
+    assert running.process.returncode == 4
+    assert "MMF-484" in err
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation) -> None:
+    with server(federation) as running:
+        running.wait_until(lambda status: "listens" in status and status["state"] == "idle")
+        before = shown(federation)
+        federation.rotate_server_certificate()
+        running.wait_until(lambda _: shown(federation) != before, 20)
+
+
+def shown(federation: Federation) -> str:
+    """The certificate that the public port presents."""
+    import ssl
+
+    return ssl.get_server_certificate(federation.listen)
+
+
+def test_the_log_is_json_and_holds_no_secret(federation: Federation, study: Path) -> None:
+    assert run(["enrol", "north", "--dir", str(federation.path)]) == 0
+    secret = next(
+        line.split('"')[1]
+        for line in (federation.kits / "north.kit").read_text().splitlines()
+        if line.startswith("secret")
+    )
+    with server(federation, "--study", str(study)) as running:
+        running.wait_until(lambda status: status["state"] == "waiting")
+        running.end()
+    text = federation.log_file.read_text()
+    events = [json.loads(line)["event"] for line in text.splitlines()]
+    assert events.index("serving") < events.index("run begins") < events.index("stopped serving")
+    assert secret not in text
+    assert "PRIVATE KEY" not in text
+
+
+def test_a_finished_study_is_not_run_again_by_a_restart(federation: Federation, study: Path) -> None:
+    with server(federation, "--study", str(study)) as running:
+        running.wait_until(lambda status: status["state"] == "waiting")
+        run_name = running.status()["run"]
+        running.end()
+    finish(federation, run_name)
+    with server(federation, "--study", str(study), "--exit-when-done", "--json") as running:
+        out, err = running.process.communicate(timeout=60)
+    assert running.process.returncode == 0, err
+    assert json.loads(out) == {"state": "finished", "run": run_name}
+    with server(federation, "--study", str(study), "--again") as running:
+        running.wait_until(lambda status: status["state"] == "waiting" and status["run"] != run_name)
+
+
+def finish(federation: Federation, run_name: str) -> None:
+    """Write down that a run came to its end."""
+    from sqlalchemy import update
+
+    from mmfed_server.database import open_database
+    from mmfed_server.record.tables import runs
+
+    engine = open_database(federation.database_url)
+    RunCatalogue(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            update(runs).where(runs.c.run == run_name).values(status="finished", finished=True)
+        )
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("code", "counts"),
+    [
+        *((code, False) for code in ("MMF-401", "MMF-404", "MMF-332", "MMF-480", "MMF-462", "MMF-465")),
+        *((code, True) for code in ("MMF-402", "MMF-416", "MMF-436", "MMF-450", "MMF-453", "MMF-461")),
+    ],
+)
+def test_who_is_cut_off_is_not_put_in_quarantine(code: str, counts: bool) -> None:
+    assert counts_towards_quarantine(code) is counts
