@@ -43,6 +43,7 @@ from mmfed_server.federation.folder import Federation
 from mmfed_server.federation.offers import Offers
 from mmfed_server.federation.registry import SiteRegistry
 from mmfed_server.federation.tables import SiteRecord
+from mmfed_server.link.http import nothing_here
 
 logger = logging.getLogger(__name__)
 
@@ -94,14 +95,14 @@ class Portal:
         path: str = request.scope["path"]
         handler = self._handler(request.method, path)
         if handler is None:
-            return _nothing_here()
+            return _NothingHere(status_code=404)
         try:
             body = await asyncio.wait_for(_limited_body(request), BODY_SECONDS)
             host = request.client.host if request.client else ""
             parts = PortalRequest(request.method, path, request.headers, body)
             return await run_in_threadpool(handler, parts, host)
         except (NotAuthenticatedError, TimeoutError):
-            return _nothing_here()
+            return _NothingHere(status_code=404)
         except MmfedError as error:
             if error.code == "MMF-440":
                 logger.error("portal: %s", error)
@@ -149,7 +150,7 @@ class Portal:
         self.authentication.site_of(parts)
         file = self.offers.pack(parts.path.removeprefix(f"{PACKS_PATH}/"))
         if file is None:
-            return _nothing_here()
+            return _NothingHere(status_code=404)
         size = str(file.stat().st_size)
         headers = {"content-length": size}
         return StreamingResponse(_chunks(file), media_type="application/octet-stream", headers=headers)
@@ -182,8 +183,11 @@ class Portal:
             self.registry.note_seen(record.name)
 
 
-def _nothing_here() -> Response:
-    return Response(status_code=404)
+class _NothingHere(Response):
+    """The answer that the whole port gives where nothing is."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await nothing_here(send)
 
 
 async def _limited_body(request: Request) -> bytes:

@@ -127,10 +127,10 @@ class PortalClient:
             answer = self._ask(self._key, "POST", ROTATE_PATH, request.model_dump_json().encode())
         except NetworkError as error:
             if error.code in ("MMF-411", "MMF-424", "MMF-435", "MMF-437", "MMF-438"):  # refused: not in force
-                self._on_disk(self.home.next_key_file.unlink)
+                self._on_disk(self._drop_next_key)
             raise
         if answer.status != 200:
-            self._on_disk(self.home.next_key_file.unlink)
+            self._on_disk(self._drop_next_key)
             raise NetworkError("MMF-439", "the server does not know this site's key", self.config.address)
         check_reply(answer, transcript, new, self.home.coordinator, self.config.address)
         self._promote(new)
@@ -156,12 +156,12 @@ class PortalClient:
             return True
         if self._ask(self._key, "GET", OFFER_PATH, b"", 2 * MOST_BYTES).status == 404:
             raise NetworkError("MMF-439", "the server knows neither key of this site", self.config.address)
-        self._on_disk(self.home.next_key_file.unlink)
+        self._on_disk(self._drop_next_key)
         return False
 
     def _request(self, method: str, path: str, body: bytes, most_bytes: int) -> Answer:
         answer = self._ask(self._key, method, path, body, most_bytes)
-        if answer.status == 404 and self.settle_rotation():
+        if answer.status == 404 and (self._replaced_elsewhere() or self.settle_rotation()):
             answer = self._ask(self._key, method, path, body, most_bytes)
         if answer.status == 404:
             raise NetworkError("MMF-439", "the server does not know this site's key", self.config.address)
@@ -202,8 +202,25 @@ class PortalClient:
                 file.unlink(missing_ok=True)
 
     def _promote(self, new: SiteKey) -> None:
-        self._on_disk(lambda: os.replace(self.home.next_key_file, self.home.key_file))
+        try:
+            os.replace(self.home.next_key_file, self.home.key_file)
+        except FileNotFoundError:  # the running site has asked for the offer meanwhile, and done the same
+            if not self._replaced_elsewhere():
+                raise NetworkError("MMF-423", "the new key is gone", str(self.home.next_key_file)) from None
+        except OSError as error:
+            raise NetworkError(
+                "MMF-423", f"cannot be written: {error.strerror}", str(self.home.path)
+            ) from None
         self._key = new
+
+    def _replaced_elsewhere(self) -> bool:
+        """Read the key again; tells whether another process of this home has changed it."""
+        before = self._key.public.fingerprint
+        self._key = SiteKey.load(self.home.key_file, self._passphrase)
+        return self._key.public.fingerprint != before
+
+    def _drop_next_key(self) -> None:
+        self.home.next_key_file.unlink(missing_ok=True)
 
     def _on_disk(self, change: Callable[[], object]) -> None:
         try:

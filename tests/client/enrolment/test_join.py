@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -162,7 +160,7 @@ def test_a_join_that_was_killed_anywhere_is_finished_by_the_same_command(
     deadline = time.monotonic() + 30
     while not (home.path / files[attempt]).exists() and process.poll() is None:
         assert time.monotonic() < deadline
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     if not home.joined:
         join(kit, home)

@@ -23,7 +23,7 @@ from mmfed_server.database import open_database
 from mmfed_server.federation import Federation, Offers, SiteRegistry
 from mmfed_server.portal import make_portal
 
-NOTHING = (404, b"", {"content-length": "0"})
+NOTHING = (404, b"", {"connection": "close", "content-length": "0"})
 KEY = SiteKey.generate()
 
 
