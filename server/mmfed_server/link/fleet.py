@@ -166,7 +166,10 @@ class Fleet:
                 event.clear()
                 if self.state.key_of(call.caller.pem) is None:
                     raise RefusedError(401, "the key is no longer known")
-                if self._closed or turn != self._turns[node] or gone.done():
+                if self._closed or gone.done():
+                    return fleet.PullMessagesResponse()
+                if turn != self._turns[node]:
+                    await asyncio.wait({gone}, timeout=until - loop.time())
                     return fleet.PullMessagesResponse()
                 found = fleet_handlers.pull_messages(call.request, self.state, self.state.spool)
                 left = until - loop.time()

@@ -86,8 +86,8 @@ class Line:
 class Proxy:
     """A reverse proxy with the server's certificate.
 
-    ``status_of(path)`` gives the status that it answers by itself, or 0 to pass a request on; ``lose(path)`` the
-    status that it answers in place of the server's answer, or 0 to pass that on.
+    ``status_of(path)`` gives the status that it answers by itself, or 0 to pass a request on; ``lose(path)``
+    the status that it answers in place of the server's answer, or 0 to pass that on.
     """
 
     def __init__(self, small: SmallLink, port: int) -> None:
