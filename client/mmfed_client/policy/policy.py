@@ -21,6 +21,10 @@ Metric = Literal["num-examples", "loss", "seconds"]
 Strategy = Literal["fedavg", "fedprox", "fedadam"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Limit = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
 MEGABYTE = 1_000_000
@@ -67,25 +71,25 @@ class Policy(Section):
         Weakest guarantee of one study; budget of all studies together; largest δ.
     """
 
-    minimum_patients: Annotated[int, Field(ge=1)] = 5
-    minimum_cell: Annotated[int, Field(ge=1)] = 10
-    minimum_per_feature: Annotated[int, Field(ge=1)] = 5
-    allow_moments: bool = True
-    evaluation: bool = True
+    minimum_patients: Count = 5
+    minimum_cell: Count = 10
+    minimum_per_feature: Count = 5
+    allow_moments: Flag = True
+    evaluation: Flag = True
     metrics: tuple[Metric, ...] = ("num-examples", "loss", "seconds")
     strategies: tuple[Strategy, ...] = ("fedavg", "fedprox", "fedadam")
     coordinators: tuple[str, ...] = ()
-    most_rounds: Annotated[int, Field(ge=1)] = 1000
-    most_answers_per_round: Annotated[int, Field(ge=1)] = 25
+    most_rounds: Count = 1000
+    most_answers_per_round: Count = 25
     hours: str = "00:00-24:00"
     days: tuple[Day, ...] = DAYS
-    largest_update_megabytes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1000.0
-    gpu_memory: Annotated[float, Field(gt=0, le=1)] = 1.0
-    two_person: bool = False
-    require_privacy: bool = True
-    most_epsilon_per_study: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
-    most_epsilon_lifetime: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 16.0
-    largest_delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    largest_update_megabytes: Limit = 1000.0
+    gpu_memory: Annotated[float, Field(gt=0, le=1, strict=True)] = 1.0
+    two_person: Flag = False
+    require_privacy: Flag = True
+    most_epsilon_per_study: Limit = 8.0
+    most_epsilon_lifetime: Limit = 16.0
+    largest_delta: Annotated[float, Field(gt=0, lt=1, strict=True)] = 1e-5
 
     @field_validator("metrics")
     @classmethod
