@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +44,7 @@ class Board:
         }
 
     def set_state(self, state: State, code: str = "", reason: str = "", **details: Any) -> None:
-        """Say how the run stands, and write it at once.
+        """Say how the run stands, and write it at once; on a full disk it is written as soon as there is room.
 
         Parameters
         ----------
@@ -55,7 +56,8 @@ class Board:
             state=state, since=_now(), code=code, reason=reason, next_step=next_step, details=dict(details)
         )
         self.metrics.set_state(state)
-        self.write()
+        with suppress(OSError):  # the keeper writes it with its next look, and tells what is in the way
+            self.write()
 
     def note(self, **facts: Any) -> None:
         """Keep facts; they are written at the next :meth:`write`."""

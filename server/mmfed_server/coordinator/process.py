@@ -274,7 +274,7 @@ class _Service:
         try:
             if plan.record is not None:
                 plan.record.write_status("stopped", "MMF-557", reason)
-        except (MmfedError, OSError) as error:
+        except MmfedError as error:
             tell("the status cannot be written", logging.ERROR, reason=str(error).splitlines()[0])
         return Outcome("stopped", run)
 
@@ -293,10 +293,7 @@ class _Service:
             next=error.next_step,
             **details,
         )
-        try:
-            self.board.set_state("failed", error.code, error.what, **details)
-        except OSError as disk:
-            tell("the status cannot be written", logging.ERROR, reason=disk.strerror or "")
+        self.board.set_state("failed", error.code, error.what, **details)
 
 
 def counts_towards_quarantine(code: str) -> bool:
