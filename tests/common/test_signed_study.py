@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -189,6 +190,14 @@ def test_another_form_is_refused(changes: dict[str, Any]) -> None:
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200)))
 def test_whatever_comes_is_refused_with_a_code(content: bytes | str) -> None:
     assert code(lambda: SignedStudy.from_json(content)) == "MMF-418"
+
+
+def test_the_signature_can_be_checked_from_the_documentation_alone() -> None:
+    content = json.loads(SIGNED.to_json())
+    signature = bytes.fromhex(content.pop("signature"))
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    KEY.key.public_key().verify(signature, b"mmfed study 1\n" + text.encode())
+    assert hashlib.sha256(content["document"].encode()).hexdigest() == STUDY.hash
 
 
 def test_a_study_that_asks_for_privacy_is_refused_not_ignored() -> None:
