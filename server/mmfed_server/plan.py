@@ -45,7 +45,10 @@ class RoundReport:
 
 
 OnRefusal = Callable[[str, str, str], None]
-"""Site, code, reason: called when something of an enrolled site was refused, or did not come."""
+"""Site, code, reason: called when an answer of an enrolled site was refused, once a round.
+
+Not when none came, nor when the site itself said that it failed: that is no fault of its updates.
+"""
 
 OnSuccess = Callable[[str], None]
 """Site: called when an update of it was taken."""
@@ -72,7 +75,8 @@ class RunPlan:
     seals
         Checks that an answer was signed by the site that it names; None where nothing is signed.
     on_refusal, on_success
-        Told of each refusal and of each update that was taken, as they happen; they count towards quarantine.
+        Told of each answer that was refused, as it happens, and of each update that was taken, at the end of
+        its round; they count towards quarantine. The refused site's next request carries the code.
     record
         Keeps the run; None: the folder.
     wait_for_sites
@@ -82,7 +86,7 @@ class RunPlan:
         Gives the names of the sites that may take part at this moment, as enrolment, revocation and
         quarantine change them; None: always ``sites``.
     stop
-        When it is set, the run ends between two messages with ``MMF-521``, to be gone on with later.
+        When it is set, the run ends before its next exchange with ``MMF-521``, to be gone on with later.
     """
 
     study: Study

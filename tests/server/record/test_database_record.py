@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 import torch
 from sqlalchemy import Engine, delete, func, select, update
 from tests.server.faulty_federation import run_streamed
+from tests.server.postgres import running_postgres
 from tests.simulations.killed_run import study_for
 from tests.simulations.small_federation import small_sites, small_study
 
@@ -24,18 +22,10 @@ from mmfed_server.record.tables import state_parts, states
 
 
 @pytest.fixture(scope="module")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A PostgreSQL of this module alone."""
-    pgserver = pytest.importorskip("pgserver", reason="needs pgserver for a PostgreSQL to test with")
-    if os.geteuid() == 0 and not shutil.which("runuser"):
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser here")
-    try:
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
-    socket = server.get_postmaster_info().socket_dir
-    yield f"postgresql+pg8000://postgres@/postgres?unix_sock={socket}/.s.PGSQL.5432"
-    server.cleanup()
+    with running_postgres() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
