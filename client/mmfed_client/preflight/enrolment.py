@@ -31,7 +31,7 @@ def enrolled(subject: Subject) -> Iterator[Finding]:
     if own is not None and own.hash != offer.hash and subject.given is None:
         what = f"the study {offer.hash[:16]}… is offered, the one here is {own.hash[:16]}…"
         repair = "Look at the new study with `mmfed-client review`."
-        yield warning("MMF-115", what, where, repair)
+        yield warning("MMF-332", what, where, repair)
         return
     yield ok(f"the server knows this site and offers the study {offer.hash[:16]}…", where)
 

@@ -10,6 +10,8 @@ from typing import Any
 from mmfed_common.error_codes import CODES
 from mmfed_common.errors import MmfedError
 
+NO_HOME = "there is no home"
+
 
 class State(StrEnum):
     """How an item stands."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mmfed_client.home import PASSPHRASE_VARIABLE
 from mmfed_client.preflight.certificate import days_left, named, read_authority
-from mmfed_client.preflight.finding import Finding, fault, ok, warning
+from mmfed_client.preflight.finding import NO_HOME, Finding, fault, not_applicable, ok, warning
 from mmfed_client.preflight.subject import Subject
 from mmfed_common.errors import NetworkError
 from mmfed_common.names import time_text
@@ -17,6 +17,9 @@ from mmfed_common.names import time_text
 def key(subject: Subject) -> Iterator[Finding]:
     """The site's private key: there, readable by its owner only, opened by the passphrase."""
     path = subject.home.key_file
+    if not subject.home.path.is_dir():
+        yield not_applicable(NO_HOME)
+        return
     try:
         mode = stat.S_IMODE(os.lstat(path).st_mode)
     except OSError:
@@ -49,6 +52,9 @@ def _key_repair(code: str, path: str, *, given: bool) -> str:
 def trust(subject: Subject) -> Iterator[Finding]:
     """The certificate of the federation's authority and the coordinator's key, as ``join`` stored them."""
     home, limits = subject.home, subject.limits
+    if not home.path.is_dir():
+        yield not_applicable(NO_HOME)
+        return
     coordinator = home.coordinator
     authority = read_authority(home.ca_file)
     now, where = subject.now(), str(home.ca_file)

@@ -16,7 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from mmfed_client.preflight.finding import Finding, fault, not_applicable, ok, warning
+from mmfed_client.preflight.finding import NO_HOME, Finding, fault, not_applicable, ok, warning
 from mmfed_client.preflight.limits import MIB
 from mmfed_client.preflight.subject import Subject
 from mmfed_common.errors import NetworkError
@@ -106,7 +106,7 @@ def permissions(subject: Subject) -> Iterator[Finding]:
     """Whether another user could change the policy, the trust or the record; the umask."""
     home = subject.home
     if not home.path.is_dir():
-        yield not_applicable("there is no home")
+        yield not_applicable(NO_HOME)
         return
     open_to_others = [path for path in (home.path, *sorted(home.path.rglob("*"))) if _others_may_write(path)]
     for path in open_to_others[:5]:
@@ -149,7 +149,7 @@ def disk(subject: Subject) -> Iterator[Finding]:
     """Free space and free files on the disk of the home."""
     path = subject.home.path
     if not path.is_dir():
-        yield not_applicable("there is no home")
+        yield not_applicable(NO_HOME)
         return
     free, limits = shutil.disk_usage(path).free, subject.limits
     files = os.statvfs(path)
@@ -171,7 +171,7 @@ def writable(subject: Subject) -> Iterator[Finding]:
     """Whether files can be made, flushed, locked and replaced in each folder of the home."""
     home = subject.home
     if not home.path.is_dir():
-        yield not_applicable("there is no home")
+        yield not_applicable(NO_HOME)
         return
     failed = 0
     for folder in (home.path, home.studies, home.packs, home.state):

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmfed_client.policy import Policy
-from mmfed_client.preflight.finding import Finding, fault, from_error, not_applicable, ok, warning
+from mmfed_client.preflight.finding import (
+    NO_HOME,
+    Finding,
+    fault,
+    from_error,
+    not_applicable,
+    ok,
+    warning,
+)
 from mmfed_client.preflight.subject import Subject
 from mmfed_common.errors import MmfedError, NetworkError
 from mmfed_common.study import Study
@@ -66,6 +74,9 @@ def same_software(subject: Subject) -> Iterator[Finding]:
 def policy(subject: Subject) -> Iterator[Finding]:
     """``policy.toml``: whether it is valid, and every reason why it refuses the study."""
     path = str(subject.home.policy_file)
+    if not subject.home.path.is_dir():
+        yield not_applicable(NO_HOME)
+        return
     rules = Policy.load(subject.home.policy_file)
     document = subject.study
     if document is None:

@@ -92,9 +92,10 @@ class Subject:
         if path is None or path.suffix == ".toml":
             return None
         try:
-            return SignedStudy.from_json(path.read_bytes())
+            content = path.read_bytes()
         except OSError as error:
             raise NetworkError("MMF-418", f"cannot be read: {error.strerror}", str(path)) from None
+        return None if path == self.given and _is_draft(content) else SignedStudy.from_json(content)
 
     @cached_property
     def study(self) -> Study | None:
@@ -145,3 +146,12 @@ class Subject:
     def _newest(self) -> Path | None:
         found = [path for path in self.home.studies.glob("*.json") if path.is_file()]
         return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _is_draft(content: bytes) -> bool:
+    """Tell a study document from a signed one."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and "contract" in document and "signature" not in document

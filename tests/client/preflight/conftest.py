@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.client.enrolment.conftest import free_port, serving
+from tests.client.preflight.planting import Bench
 from tests.client.preflight.small_site import Coordinator, Site
 
 from mmfed_server.database import open_database
@@ -50,3 +52,12 @@ def site(tmp_path: Path, coordinator: Coordinator, monkeypatch: pytest.MonkeyPat
     made = Site.joined(tmp_path, coordinator).write()
     made.approve()
     return made
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Bench]:
+    """What planting may use."""
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    with ExitStack() as stack:
+        yield Bench(monkeypatch, stack, folder)
