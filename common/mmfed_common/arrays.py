@@ -105,23 +105,6 @@ def each_of_record(
         yield name, tensor
 
 
-def check_tensors(tensors: Mapping[str, Tensor], expected: Shapes) -> None:
-    """Check tensors of this machine before they are sent.
-
-    Raises
-    ------
-    UnexpectedArraysError
-        When names, shapes or types are not exactly the expected ones, or a value is not finite.
-    """
-    if set(tensors) != set(expected):
-        raise UnexpectedArraysError("the names are not those that were expected", "names")
-    for name, tensor in tensors.items():
-        if (tuple(tensor.shape), tensor.dtype) != expected[name]:
-            raise UnexpectedArraysError(f"array {name} has another shape or type than was expected", "shape")
-        if not bool(torch.isfinite(tensor).all()):
-            raise UnexpectedArraysError(f"array {name} holds a value that is not finite", "values")
-
-
 def payload_bytes(record: ArrayRecord) -> int:
     """Bytes of the arrays of a record as they are sent."""
     return sum(len(array.data) for array in record.values())

@@ -112,20 +112,20 @@ def receipt_of(answer: Message, request: Message | None = None) -> dict[str, Any
     Returns
     -------
     ``kind``, ``round``, ``study``, ``request``; ``objects``, a list of [object id, bytes]: the id is the
-    SHA-256 of an object's bytes; ``bytes`` and ``sha256`` of all of them one after the other; ``metrics``
-    with the very numbers, or ``error`` with the text.
+    SHA-256 of an object's bytes; ``bytes``, their sum; ``sha256`` over the ids one after the other, which
+    covers every byte; ``metrics`` with the very numbers, or ``error`` with the text.
     """
     objects: list[list[Any]] = []
-    whole = hashlib.sha256()
+    names = hashlib.sha256()
     for name, content in objects_of(answer):
         objects.append([name, len(content)])
-        whole.update(content)
+        names.update(name.encode())
     kind = answer.metadata.message_type
     body: dict[str, Any] = {
         "kind": kind if KIND.fullmatch(kind) else "unknown",
         "objects": objects,
         "bytes": sum(size for _, size in objects),
-        "sha256": whole.hexdigest(),
+        "sha256": names.hexdigest(),
     }
     if answer.has_error():
         config = _config_of(request) if request is not None else {}

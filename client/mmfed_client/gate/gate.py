@@ -20,7 +20,7 @@ from mmfed_client.policy import Policy
 from mmfed_client.training.local import LocalUpdate
 from mmfed_client.training.losses import LossSum
 from mmfed_common import messages as m
-from mmfed_common.arrays import Shapes, UnexpectedArraysError, check_tensors, to_record
+from mmfed_common.arrays import Shapes, shapes_of, to_record
 from mmfed_common.errors import NetworkError, PrivacyError
 from mmfed_common.scaling import Moments
 from mmfed_common.software import software
@@ -147,11 +147,12 @@ class Gate:
         }
         content = RecordDict({m.METRICS: MetricRecord(shown), m.ABOUT: self._about(request, kind)})
         try:
-            if arrays or allowed:
-                check_tensors(arrays, allowed)
+            if shapes_of(arrays) != dict(allowed):
+                raise NotAllowedError("the arrays are not those that were expected")
+            if arrays:
                 content[m.ARRAYS] = to_record(arrays)
             check_content(kind, content, allowed)
-        except (NotAllowedError, UnexpectedArraysError) as error:
+        except NotAllowedError as error:
             raise NetworkError("MMF-407", str(error), self.site) from None
         answer = Message(content, reply_to=request)
         if self.way_out is None or self.policy is None:

@@ -70,9 +70,9 @@ def test_every_answer_is_signed_and_has_its_receipt(small: SmallHome, site: Loca
         assert receipt.kind == "receipt"
         assert receipt.body["objects"] == [[name, len(content)] for name, content in sent]
         assert all(name == hashlib.sha256(content).hexdigest() for name, content in sent)
-        whole = b"".join(content for _, content in sent)
-        assert receipt.body["sha256"] == hashlib.sha256(whole).hexdigest()
-        assert receipt.body["bytes"] == len(whole)
+        names = "".join(name for name, _ in sent)
+        assert receipt.body["sha256"] == hashlib.sha256(names.encode()).hexdigest()
+        assert receipt.body["bytes"] == sum(len(content) for _, content in sent)
         assert receipt.body["metrics"] == dict(answer.content.metric_records[m.METRICS])
         assert receipt.body["kind"] == asked.metadata.message_type
     assert small.ledger.verify() == []

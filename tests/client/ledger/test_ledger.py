@@ -246,6 +246,14 @@ def test_a_ledger_replaced_by_a_shorter_one_is_noticed_while_it_is_open(tmp_path
         assert code_of(lambda: ledger.append("note", {})) == "MMF-310"
 
 
+def test_a_ledger_that_is_deleted_while_it_is_open_is_not_begun_anew(tmp_path: Path) -> None:
+    ledger = filled(tmp_path / "l")
+    ledger.path.unlink()
+    for _ in range(2):
+        assert code_of(lambda: ledger.append("note", {})) == "MMF-310"
+        assert code_of(lambda: ledger.head) == "MMF-310"
+
+
 def test_a_ledger_restored_with_its_whole_past_goes_on(tmp_path: Path) -> None:
     ledger = filled(tmp_path / "l")
     copy = tmp_path / "copy"
