@@ -33,6 +33,7 @@ from flwr.proto.message_pb2 import PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from mmfed_client.fleet.answers import fit_to_read
 from mmfed_client.fleet.faults import PASSING, fault_of
 from mmfed_client.fleet.identity import Identity
 from mmfed_client.fleet.objects import objects_of
@@ -268,6 +269,8 @@ def connect(address: str, ca: Path, key: SiteKey, *, patience: float = PATIENCE)
     )
     client._client.timeout = TIMEOUT
     client._client.follow_redirects = False
+    client._client.headers["accept-encoding"] = "identity"
+    client._client.event_hooks = {"response": [fit_to_read]}
     connection = FleetConnection(client, address, key, patience)
     parting = False
     try:

@@ -68,5 +68,8 @@ def _clock_difference(response: httpx.Response) -> float:
 
 def _detail(response: httpx.Response) -> str:
     """A short plain text from the server, without anything that a terminal would act upon."""
-    text = response.text[:200]
+    try:
+        text = response.text[:200]
+    except httpx.ResponseNotRead:
+        text = ""
     return "".join(letter for letter in text if letter.isprintable())

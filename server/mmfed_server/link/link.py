@@ -98,13 +98,11 @@ class Link:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         self._server = uvicorn.Server(config)
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="mmfed-link", daemon=True)
 
     def _serve(self) -> None:
         async def run() -> None:
             self._fleet.listen(asyncio.get_running_loop())
-            self._ready.set()
             await self._server.serve(sockets=[self._socket])
 
         with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
@@ -112,7 +110,10 @@ class Link:
 
     def __enter__(self) -> Link:
         self._thread.start()
-        self._ready.wait()
+        while not self._server.started:
+            self._thread.join(0.01)
+            if not self._thread.is_alive():
+                raise NetworkError("MMF-484", "the port did not open; the log says why", self.address)
         return self
 
     def __exit__(

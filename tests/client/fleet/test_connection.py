@@ -186,6 +186,42 @@ def test_a_proxy_that_answers_by_itself(small: SmallLink, link: Link, status: in
         assert code_of(small, address) == code
 
 
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [
+        ("200 OK\r\ntransfer-encoding: chunked", "MMF-475"),
+        ("200 OK\r\ncontent-length: 99999999999", "MMF-475"),
+        ("200 OK\r\ncontent-length: 10\r\ncontent-encoding: gzip", "MMF-475"),
+        ("502 Bad Gateway\r\ntransfer-encoding: chunked", "MMF-474"),
+        ("413 Too Large\r\ncontent-length: 99999999999", "MMF-478"),
+    ],
+)
+def test_an_answer_without_end_is_not_read(small: SmallLink, head: str, code: str) -> None:
+    """A hostile server, or one in its place, cannot fill a site's memory: the body is never read."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(small.certificates.cert_path, small.certificates.key_path)
+    sent = 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            nonlocal sent
+            while True:
+                try:
+                    raw, _ = server.accept()
+                    with context.wrap_socket(raw, server_side=True) as found:
+                        found.recv(4096)
+                        found.sendall(f"HTTP/1.1 {head}\r\n\r\n".encode())
+                        while True:
+                            sent += found.send(b"f000\r\n" + b"x" * 0xF000 + b"\r\n")
+                except OSError:
+                    if server.fileno() < 0:
+                        return
+
+        threading.Thread(target=serve, daemon=True).start()
+        assert code_of(small, f"localhost:{server.getsockname()[1]}") == code
+    assert sent < 50 * 2**20
+
+
 def test_a_revoked_key_is_noticed_while_the_site_works(
     small: SmallLink, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:

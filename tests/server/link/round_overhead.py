@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 from tests.server.link.small_link import SmallLink, end, model, request, wait_until
 
 
@@ -32,7 +33,8 @@ def main() -> None:
                 grid = link.grid()
                 arrays = model(int(chosen.megabytes * 2**20), chosen.arrays)
                 seconds = []
-                before = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+                processes = [psutil.Process(), *(psutil.Process(node.pid) for node in nodes)]
+                before = [sum(process.cpu_times()[:2]) for process in processes]
                 for _ in range(chosen.rounds):
                     began = time.perf_counter()
                     messages = (request(node, arrays) for node in link.online().values())
@@ -40,9 +42,10 @@ def main() -> None:
                     seconds.append(time.perf_counter() - began)
                     assert replies == chosen.nodes, replies
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]) - before
+                used = [sum(p.cpu_times()[:2]) - b for p, b in zip(processes, before, strict=True)]
                 print("seconds a round", [round(s, 3) for s in seconds], f"peak {peak:.0f} MB")
-                print(f"server's CPU seconds a round {used / chosen.rounds:.2f}")
+                each = [round(seconds / chosen.rounds, 3) for seconds in used]
+                print(f"CPU seconds a round: server {each[0]}, nodes {each[1:]}")
                 print({site: (t.up, t.down) for site, t in link.traffic().items()})
             finally:
                 for node in nodes:
