@@ -48,7 +48,7 @@ class LinkGrid(Grid):
         return self.state.site_of(node)
 
     def stream(self, messages: Iterable[Message], timeout: float) -> Iterator[Message]:
-        """Send messages, and yield each reply when all of it is here.
+        """Send messages now, and yield each reply when all of it is here.
 
         A reply is read from disk when it is asked for, so that one is in memory at a time. A site that is
         not there, leaves, or sends what cannot be read gives an error reply whose source is its own node.
@@ -61,7 +61,9 @@ class LinkGrid(Grid):
             replies counts, but a reply that was here in time is not lost by it.
         """
         deadline = time.monotonic() + timeout
-        pending = self._push(messages, timeout)
+        return self._replies(self._push(messages, timeout), deadline)
+
+    def _replies(self, pending: list[str], deadline: float) -> Iterator[Message]:
         try:
             while pending:
                 name = self._next(pending, deadline)

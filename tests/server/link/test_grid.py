@@ -129,7 +129,9 @@ def test_replies_come_one_by_one(small: SmallLink, link: Link) -> None:
 
     with site(small, link, "north"), site(small, link, "south", slow):
         grid = link.grid()
-        stream = grid.stream(requests(link), 30)
+        sent = requests(link)
+        stream = grid.stream(sent, 30)
+        assert all(message.metadata.message_id for message in sent)
         assert grid.site_of(next(stream).metadata.src_node_id) == "north"
         go.set()
         assert grid.site_of(next(stream).metadata.src_node_id) == "south"
