@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from tests.server.postgres import running_postgres
 
 from mmfed_common.errors import NetworkError
 from mmfed_common.portal_protocol import join_proof, secret_verifier
@@ -33,19 +32,11 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL of this test run alone."""
-    pgserver = pytest.importorskip("pgserver", reason="needs pgserver for a PostgreSQL to test with")
-    if os.geteuid() == 0 and not shutil.which("runuser"):
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser here")
-    try:
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        pytest.skip(f"PostgreSQL does not start here: {type(error).__name__}")
-    socket = server.get_postmaster_info().socket_dir
-    yield f"postgresql+pg8000://postgres@/postgres?unix_sock={socket}/.s.PGSQL.5432"
-    server.cleanup()
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL of these tests alone."""
+    with running_postgres() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
