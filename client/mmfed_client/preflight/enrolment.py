@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmfed_client.enrolment import PortalClient
-from mmfed_client.preflight.finding import Finding, ok, warning
+from mmfed_client.preflight.finding import Finding, not_applicable, ok, warning
 from mmfed_client.preflight.subject import Subject
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import MmfedError, NetworkError
@@ -19,7 +19,12 @@ LOGGER = logging.getLogger(__name__)
 
 def enrolled(subject: Subject) -> Iterator[Finding]:
     """Whether the server knows this site's key, and which study it offers."""
-    offer = PortalClient(subject.home).offer()
+    try:
+        client = PortalClient(subject.home)
+    except NetworkError as error:
+        yield not_applicable(f"the site cannot sign its request: {error.what}", error.where)
+        return
+    offer = client.offer()
     where = subject.shown_address
     if offer is None:
         yield ok("the server knows this site; no study is offered now", where)

@@ -121,7 +121,7 @@ def _server_items() -> list[Item]:
     probe = ServerProbe()
 
     def portal(subject: Subject) -> Iterable[Finding]:
-        return enrolled(subject) if not probe.blocked else [not_applicable(probe.blocked)]
+        return [not_applicable(probe.blocked)] if probe.blocked else enrolled(subject)
 
     return [
         Item("proxy", 20.0, probe.proxy),

@@ -22,6 +22,7 @@ from mmfed_client.preflight.subject import Subject
 from mmfed_common.errors import NetworkError
 
 DISTRIBUTION = "mmfed"
+WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def software(subject: Subject) -> Iterator[Finding]:
@@ -108,7 +109,8 @@ def permissions(subject: Subject) -> Iterator[Finding]:
     if not home.path.is_dir():
         yield not_applicable(NO_HOME)
         return
-    open_to_others = [path for path in (home.path, *sorted(home.path.rglob("*"))) if _others_may_write(path)]
+    inside = [path for path in sorted(home.path.rglob("*")) if _may_write(path, _may_enter(home.path))]
+    open_to_others = [home.path, *inside] if _may_write(home.path, WRITE) else inside
     for path in open_to_others[:5]:
         mode = stat.S_IMODE(path.lstat().st_mode)
         yield fault(
@@ -128,9 +130,16 @@ def permissions(subject: Subject) -> Iterator[Finding]:
         yield ok(f"only its owner may change the home; umask {mask:04o}", str(home.path))
 
 
-def _others_may_write(path: Path) -> bool:
+def _may_enter(folder: Path) -> int:
+    """The permissions to write of those, group or others, who may enter a folder."""
+    mode = folder.stat().st_mode
+    group = stat.S_IWGRP if mode & stat.S_IXGRP else 0
+    return group | (stat.S_IWOTH if mode & stat.S_IXOTH else 0)
+
+
+def _may_write(path: Path, who: int) -> bool:
     mode = path.lstat().st_mode
-    return not stat.S_ISLNK(mode) and bool(mode & (stat.S_IWGRP | stat.S_IWOTH))
+    return not stat.S_ISLNK(mode) and bool(mode & who)
 
 
 def _umask() -> int:

@@ -14,8 +14,10 @@ from mmfed_common.topology import Topology
 FLOAT = 4
 COPIES_OF_WEIGHTS = 7
 """Weights, their gradients, two moments of the optimiser, and three copies in messages."""
-TENSORS_A_LAYER = 24
+TENSORS_A_LAYER = 8
 """Values that a layer keeps for its backward pass, for each node and hidden channel; measured."""
+FIXED = 250 * 2**20
+"""What compiling the kernels and the first step take whatever the study; measured."""
 CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (
@@ -61,4 +63,4 @@ def step_bytes(study: Study, data: SiteData) -> int:
     layers = max(sizes.layers, 1)
     values = batch * nodes * sizes.hidden * layers * TENSORS_A_LAYER
     scores = batch * edges * sizes.heads * layers * 4
-    return COPIES_OF_WEIGHTS * weights_bytes(study, topology) + FLOAT * (values + scores)
+    return FIXED + COPIES_OF_WEIGHTS * weights_bytes(study, topology) + FLOAT * (values + scores)

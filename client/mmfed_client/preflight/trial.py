@@ -123,7 +123,8 @@ class Trial:
         shown = f"a step needs about {need / MIB:.0f} MiB, {free / MIB:.0f} MiB are free"
         place = "memory"
         if torch.cuda.is_available():
-            on_gpu = torch.cuda.mem_get_info()[0]
+            on_gpu, total = torch.cuda.mem_get_info()
+            on_gpu = min(on_gpu, int(_gpu_share(subject) * total))
             free, place = min(free, on_gpu), "memory of machine and GPU"
             shown = f"{shown}, {on_gpu / MIB:.0f} MiB on the GPU"
         if need > free:
@@ -192,6 +193,14 @@ class Trial:
         elif subject.study is None:
             study = small_study()
         return study, generated_site(study, self._topology, subject.site, subject.limits.step_patients)
+
+
+def _gpu_share(subject: Subject) -> float:
+    """The share of the GPU's memory that the policy allows."""
+    try:
+        return Policy.load(subject.home.policy_file).gpu_memory
+    except PrivacyError:
+        return 1.0
 
 
 def _two_steps(study: Study, data: SiteData) -> tuple[LocalUpdate, float]:

@@ -94,7 +94,7 @@ class Workbench:
             "seconds": max(1, int(self._seconds)),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mmfed_client.preflight.workbench", json.dumps(task)],
+            [sys.executable, "-P", "-m", "mmfed_client.preflight.workbench", json.dumps(task)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -189,6 +189,13 @@ def same_offer(site: Site, bench: Bench) -> None:
     site.coordinator.offers.put(site.coordinator.sign(site.study))
 
 
+def group_of_its_own(site: Site, bench: Bench) -> None:
+    """Files as a umask of 0002 makes them, in a home that only its owner may enter."""
+    for path in site.home.path.rglob("*"):
+        if path.is_file() and path != site.home.key_file:
+            path.chmod(0o664)
+
+
 def one_name_for_all(site: Site, bench: Bench) -> None:
     site.cohort.clinical["hospital"] = "old name"
     site.write()
@@ -221,5 +228,6 @@ CLEAN: dict[str, Plant] = {
     "a long ledger": much_recorded,
     "after a crash": after_a_crash,
     "the approved study is on offer": same_offer,
+    "a umask of 0002": group_of_its_own,
     "one site name for all rows": one_name_for_all,
 }

@@ -83,6 +83,11 @@ def open_umask(site: Site, bench: Bench) -> None:
     bench.stack.callback(os.umask, os.umask(0))
 
 
+def policy_open(site: Site, bench: Bench) -> None:
+    site.home.path.chmod(0o755)
+    site.home.policy_file.chmod(0o666)
+
+
 def nowhere(site: Site, bench: Bench) -> None:
     site.home.packs.rmdir()
     site.home.packs.symlink_to("/proc")
@@ -190,7 +195,7 @@ FAULTS: dict[str, Planted] = {
         site_key("address", "fed.example"), "home", "MMF-425", "host:port", "fed.example"
     ),
     "home open to a group": Planted(mode("", 0o770), "permissions", "MMF-133", "chmod go-w", "0770"),
-    "policy open to all": Planted(mode("policy.toml", 0o666), "permissions", "MMF-133", "chmod go-w", "0666"),
+    "policy open to all": Planted(policy_open, "permissions", "MMF-133", "chmod go-w", "0666"),
     "umask 0": Planted(open_umask, "permissions", "MMF-133", "umask 077", "umask 0000", State.WARNING),
     "folder cannot be written": Planted(nowhere, "writing", "MMF-112", "right to write", "cannot be written"),
     "key missing": Planted(
