@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,7 +41,8 @@ def status(
     """
     federation = federation_in(folder)
     if watch:
-        _watch(federation, rounds, as_json=as_json)
+        with suppress(KeyboardInterrupt):  # how a person stops looking
+            _watch(federation, rounds, as_json=as_json)
         return
     from mmfed_server.coordinator.view import view_of
 

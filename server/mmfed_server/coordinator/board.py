@@ -44,7 +44,7 @@ class Board:
         }
 
     def set_state(self, state: State, code: str = "", reason: str = "", **details: Any) -> None:
-        """Say how the run stands, and write it at once; on a full disk it is written as soon as there is room.
+        """Say how the run stands, and write it at once; on a full disk, as soon as there is room.
 
         Parameters
         ----------

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
+from tests.server.postgres import running_postgres
 from tests.server.serving import founded, server
 
+from mmfed_common.study import Study
 from mmfed_server.cli.program import run
 from mmfed_server.coordinator.process import counts_towards_quarantine
 from mmfed_server.coordinator.view import view_of
+from mmfed_server.database import open_database
 from mmfed_server.federation import Federation
 from mmfed_server.record import RunCatalogue
+from mmfed_server.record.tables import runs
 from mmfed_server.studies import study_template
 
 
@@ -62,6 +69,47 @@ def test_a_killed_server_is_called_gone_and_its_run_goes_on(federation: Federati
     with server(federation) as running:
         running.wait_until(lambda status: status.get("state") == "waiting" and "run" in status)
         assert running.status()["run"] == first
+
+
+def test_watching_shows_each_change(federation: Federation) -> None:
+    words = ["status", "--watch", "--json", "--dir", str(federation.path)]
+    command = [sys.executable, "-c", "from mmfed_server.cli import main; main()", *words]
+    watch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert watch.stdout is not None
+    try:
+        assert json.loads(watch.stdout.readline())["state"] == "never started"
+        with server(federation) as running:
+            while (seen := json.loads(watch.stdout.readline())["state"]) != "idle":
+                assert seen == "never started"
+            running.end()
+        while json.loads(watch.stdout.readline())["served"]:
+            assert watch.poll() is None
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(timeout=20) == 0
+    finally:
+        watch.kill()
+        watch.communicate()
+
+
+def test_runs_are_kept_in_postgresql_where_there_is_one(tmp_path: Path, study: Path) -> None:
+    with running_postgres() as url:
+        port = free_port()
+        federation = Federation.create(
+            tmp_path / "pg",
+            "demo",
+            f"localhost:{port}",
+            listen=f"127.0.0.1:{port}",
+            database=url,
+            metrics_port=0,
+        )
+        with server(federation, "--study", str(study)) as running:
+            running.wait_until(lambda status: status["state"] == "waiting")
+            assert run(["enrol", "north", "--dir", str(federation.path)]) == 0
+            running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["invited"], 5)
+            running.process.kill()
+            running.process.communicate()
+        assert view_of(federation).state == "gone"
+        assert not (federation.path / "federation.sqlite").exists()
 
 
 def test_only_one_process_serves_a_federation(
@@ -146,33 +194,23 @@ def test_the_log_is_json_and_holds_no_secret(federation: Federation, study: Path
 
 
 def test_a_finished_study_is_not_run_again_by_a_restart(federation: Federation, study: Path) -> None:
-    with server(federation, "--study", str(study)) as running:
-        running.wait_until(lambda status: status["state"] == "waiting")
-        run_name = running.status()["run"]
-        running.end()
-    finish(federation, run_name)
+    name = finished_run(federation, study)
     with server(federation, "--study", str(study), "--exit-when-done", "--json") as running:
-        out, err = running.process.communicate(timeout=60)
+        out, err = running.process.communicate(timeout=120)
     assert running.process.returncode == 0, err
-    assert json.loads(out) == {"state": "finished", "run": run_name}
+    assert json.loads(out) == {"state": "finished", "run": name}
     with server(federation, "--study", str(study), "--again") as running:
-        running.wait_until(lambda status: status["state"] == "waiting" and status["run"] != run_name)
+        running.wait_until(lambda status: status["state"] == "waiting" and status["run"] != name)
 
 
-def finish(federation: Federation, run_name: str) -> None:
-    """Write down that a run came to its end."""
-    from sqlalchemy import update
-
-    from mmfed_server.database import open_database
-    from mmfed_server.record.tables import runs
-
+def finished_run(federation: Federation, study: Path) -> str:
+    """Write down that a study was run to its end; gives the run's name."""
     engine = open_database(federation.database_url)
-    RunCatalogue(engine)
+    name = RunCatalogue(engine).begin(Study.load(study))
     with engine.begin() as connection:
-        connection.execute(
-            update(runs).where(runs.c.run == run_name).values(status="finished", finished=True)
-        )
+        connection.execute(update(runs).where(runs.c.run == name).values(status="finished", finished=True))
     engine.dispose()
+    return name
 
 
 @pytest.mark.parametrize(
