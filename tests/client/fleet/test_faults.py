@@ -179,19 +179,22 @@ def test_a_reply_counts_when_its_site_leaves_at_once(small: SmallLink) -> None:
 def test_half_a_reply_is_none(small: SmallLink) -> None:
     """A site that dies in the middle of its upload is asked again; what it had sent is removed."""
 
-    def die_halfway(connection: FleetConnection, incoming: Incoming) -> None:
-        objects = connection.objects_of(echo(incoming.message))
-        broken = [*objects[:2], (objects[2][0], b"another thing"), *objects[3:]]
-        connection.send(incoming, echo(incoming.message), broken)
+    def die_halfway() -> None:
+        with connect(small.address, small.ca, small.keys["north"]) as connection:
+            names.extend(grid.push_messages([request(connection.node_id, model(2**21))]))
+            incoming = next_message(connection)
+            reply = echo(incoming.message)
+            objects = connection.objects_of(reply)
+            broken = [*objects[:2], (objects[2][0], b"another thing"), *objects[3:]]
+            connection.send(incoming, reply, broken)
 
+    names: list[str] = []
     with small.open() as link:
         grid = link.grid()
-        with connect(small.address, small.ca, small.keys["north"]) as connection:
-            (name,) = grid.push_messages([request(connection.node_id, model(2**21))])
-            incoming = next_message(connection)
-            with pytest.raises(NetworkError) as caught:
-                die_halfway(connection, incoming)
+        with pytest.raises(NetworkError) as caught:
+            die_halfway()
         assert caught.value.code == "MMF-478"
+        (name,) = names
         assert list(grid.pull_messages([name])) == []
         with connect(small.address, small.ca, small.keys["north"]) as again:
             second = next_message(again)
