@@ -11,8 +11,8 @@ from mmfed_simulations.processes.federation import Federation
 from mmfed_simulations.processes.programs import wait_until
 
 BACK_SECONDS = 180.0
-LONGEST_WAIT = 2.5
-"""Seconds from the return of all to the next kill: about two rounds, so that every part of a round is hit."""
+LONGEST_WAIT = 1.0
+"""Seconds from the return of all to the next kill: about a round, so that every part of a round is hit."""
 TARGETS = ("server", "site", "both")
 
 
