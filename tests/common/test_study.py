@@ -58,6 +58,8 @@ def test_hash_survives_a_round_trip_through_its_canonical_form(tmp_path: Path) -
         ("evaluation", {"fold": 1, "rule": "fold"}),
         ("aggregation", {"minimum_sites": 3}),
         ("training", {"batch": 8}),
+        ("model", {"pathway_gain": 0.1}),
+        ("model", {"wide_gain": 1.0}),
     ],
 )
 def test_every_change_changes_the_hash(section: str, changes: dict[str, Any]) -> None:
@@ -69,6 +71,8 @@ def test_every_change_changes_the_hash(section: str, changes: dict[str, Any]) ->
     [
         (changed("study", sead=1), "study.sead"),
         (changed("training", patience=3), "validation_fraction"),
+        (changed("model", pathway_gain=0.0), "model.pathway_gain"),
+        (changed("model", wide_gain=-1.0), "model.wide_gain"),
         (changed("evaluation", fold=5, folds=5), "below"),
         (changed("contract", survival={"bins": [365, 300]}), "increase"),
         (changed("contract", survival={"bins": [365, 730], "horizons": [900.0]}), "horizons"),

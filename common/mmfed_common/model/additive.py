@@ -13,12 +13,8 @@ from mmfed_common.model.clinical import CLINICAL, output_sizes, zero_linear
 from mmfed_common.model.kernels import Kernels
 from mmfed_common.model.pathways import pathway_edges
 from mmfed_common.model.rows import rows
+from mmfed_common.study import ModelSection
 from mmfed_common.topology import Topology
-
-PATHWAY_GAIN = 0.3
-"""Slope of a pathway's score at 0: a patient 3 deviations out reaches 0.7 of the bound."""
-WIDE_GAIN = 3.0
-"""Wide inputs are scaled by this over √width, so that one learning rate suits 2 features and 600."""
 
 
 class PathwayScores(nn.Module):
@@ -60,10 +56,20 @@ class AdditiveBlock(nn.Module):
     Each score enters through a linear layer that starts at zero; an absent value or modality contributes
     exactly 0. A pathway's score is bounded by tanh: unbounded ones lost .02–.04 of C-index in inner
     cross-validation on public cohorts. Imaging enters as the mean over the tiles that the patient has.
+
+    Parameters
+    ----------
+    contract
+        Tasks and modalities.
+    topology
+        Nodes, layers and pathways.
+    section
+        How strongly scores and wide inputs are scaled.
     """
 
-    def __init__(self, contract: Contract, topology: Topology) -> None:
+    def __init__(self, contract: Contract, topology: Topology, section: ModelSection) -> None:
         super().__init__()
+        self.pathway_gain, self.wide_gain = section.pathway_gain, section.wide_gain
         self.modalities = tuple(name for name in contract.node_types if name != CLINICAL)
         has_pathways = "gene" in self.modalities and bool(topology.pathways)
         self.pathways = PathwayScores(topology) if has_pathways else None
@@ -103,14 +109,13 @@ class AdditiveBlock(nn.Module):
     def _summary(self, name: str, values: Tensor, present: Tensor, kernels: Kernels) -> Tensor:
         if name == "imaging_feature":
             count = present.sum(dim=1).clamp(min=1)
-            return _wide(values.sum(dim=1) / count)
+            return self._wide(values.sum(dim=1) / count)
         if name == "gene" and self.pathways is not None:
-            return torch.tanh(PATHWAY_GAIN * self.pathways(values, kernels))
-        return _wide(values.flatten(1))
+            return torch.tanh(self.pathway_gain * self.pathways(values, kernels))
+        return self._wide(values.flatten(1))
 
-
-def _wide(summary: Tensor) -> Tensor:
-    return summary * (WIDE_GAIN / math.sqrt(max(summary.shape[1], 1)))
+    def _wide(self, summary: Tensor) -> Tensor:
+        return summary * (self.wide_gain / math.sqrt(max(summary.shape[1], 1)))
 
 
 def _items(gates: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -41,7 +41,8 @@ class MultimodalNetwork(nn.Module):
         self.kernel: str = section.kernel
         self.clinical = ClinicalBlock(contract, linear=section.clinical_path)
         others = any(name != CLINICAL for name in self.modalities)
-        self.additive = AdditiveBlock(contract, topology) if section.additive_path and others else None
+        additive = section.additive_path and others
+        self.additive = AdditiveBlock(contract, topology, section) if additive else None
         self.full = FullBlock(contract, topology, section)
 
     def forward(self, patients: PatientTensors, scaling: Scaling, level: Level = "full") -> Predictions:

@@ -17,7 +17,7 @@ from torch_geometric.utils import scatter, softmax
 
 from mmfed_common.contract import Contract
 from mmfed_common.model import MultimodalNetwork, Predictions
-from mmfed_common.model.additive import PATHWAY_GAIN, WIDE_GAIN
+from mmfed_common.model.additive import AdditiveBlock
 from mmfed_common.model.attention import CrossAttention, GraphAttention, NeighbourAttention
 from mmfed_common.model.clinical import CLINICAL
 from mmfed_common.model.edges import SharedEdges
@@ -68,7 +68,7 @@ class PygNetwork(nn.Module):
         logits, log_variances = self.clinical(features, patients)
         if self.additive is not None:
             for name in self.additive.modalities:
-                summary = self._summary(name, batch, owner[name], patients)
+                summary = self._summary(self.additive, name, batch, owner[name], patients)
                 for task, gate in self.additive.gates[name].named_children():
                     logits[task] = logits[task] + gate(summary)
         linked = self._linked(batch)
@@ -84,20 +84,22 @@ class PygNetwork(nn.Module):
             logits.get("survival"), logits.get("response"), logits.get("toxicity"), log_variances
         )
 
-    def _summary(self, name: str, batch: HeteroData, owner: Tensor, patients: int) -> Tensor:
+    def _summary(
+        self, block: AdditiveBlock, name: str, batch: HeteroData, owner: Tensor, patients: int
+    ) -> Tensor:
         values, present = batch[name].x, batch[name].present
-        if name == "gene" and self.additive is not None and self.additive.pathways is not None:
-            edges = self.additive.pathways.edges
+        if name == "gene" and block.pathways is not None:
+            edges = block.pathways.edges
             source, target = _repeated(edges, patients)
-            message = values[source] * self.additive.pathways.weight.weight.repeat(patients, 1)
+            message = values[source] * block.pathways.weight.weight.repeat(patients, 1)
             score = scatter(message, target, dim_size=patients * edges.targets)
-            return torch.tanh(PATHWAY_GAIN * score.view(patients, self.additive.pathways.width))
+            return torch.tanh(block.pathway_gain * score.view(patients, block.pathways.width))
         if name == "imaging_feature":
             count = scatter(present.float(), owner, dim_size=patients).clamp(min=1)
             wide: Tensor = scatter(values, owner, dim_size=patients) / count
         else:
             wide = values.reshape(patients, self.count[name] * values.shape[1])
-        return wide * (WIDE_GAIN / math.sqrt(wide.shape[1]))
+        return wide * (block.wide_gain / math.sqrt(wide.shape[1]))
 
     def _linked(self, batch: HeteroData) -> Tensor | None:
         if "gene" not in self.modalities:

@@ -78,6 +78,43 @@ def test_absent_modalities_add_nothing_in_the_additive_block(
         assert torch.equal(a, b)
 
 
+def _added_by(
+    name: str, make_model: MakeModel, patients: PatientTensors, scaling: Scaling, **section: float
+) -> Tensor:
+    """What one modality alone adds to the hazard."""
+    model = make_model(**section).eval()
+    for other in ("gene", "protein", "metabolite", "imaging_feature"):
+        if other != name:
+            patients = _without(patients, other)
+    of = {level: _logits(model(patients, scaling, level))[0] for level in ("clinical", "additive")}
+    return of["additive"] - of["clinical"]
+
+
+def test_wide_inputs_are_scaled_by_the_wide_gain(
+    make_model: MakeModel, make_patients: MakePatients, scaling: Scaling
+) -> None:
+    patients = make_patients(9)
+    for name in ("protein", "metabolite", "imaging_feature"):
+        default, small = (
+            _added_by(name, make_model, patients, scaling, wide_gain=gain) for gain in (3.0, 1.0)
+        )
+        assert default.abs().max() > 0.01
+        torch.testing.assert_close(default, 3 * small, rtol=1e-4, atol=1e-5)
+        assert torch.equal(default, _added_by(name, make_model, patients, scaling))
+
+
+def test_pathway_scores_are_nearly_linear_with_a_small_pathway_gain(
+    make_model: MakeModel, make_patients: MakePatients, scaling: Scaling
+) -> None:
+    patients = make_patients(9)
+    of = {
+        gain: _added_by("gene", make_model, patients, scaling, pathway_gain=gain) / gain
+        for gain in (1e-4, 1e-3, 0.3)
+    }
+    torch.testing.assert_close(of[1e-4], of[1e-3], rtol=1e-2, atol=1e-3)
+    assert (of[0.3] - of[1e-3]).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("kernel", ["plain", "fused"])
 def test_values_of_absent_modalities_are_not_seen(
     make_model: MakeModel, make_patients: MakePatients, scaling: Scaling, kernel: str

@@ -105,9 +105,12 @@ def _outputs(predictions: Predictions) -> list[Tensor]:
     return [getattr(predictions, f"{name}_logits") for name in ("hazard", "response", "toxicity")]
 
 
+GAINS = {"pathway_gain": 0.1, "wide_gain": 1.0}
+
+
 @pytest.mark.parametrize(
     "section",
-    [{}, {"pathway_tokens": False}, {"fusion": "mean"}, {"layers": 0}, {"kernel": "plain"}],
+    [{}, {"pathway_tokens": False}, {"fusion": "mean"}, {"layers": 0}, {"kernel": "plain"}, GAINS],
     ids=str,
 )
 def test_same_output(section: dict[str, Any]) -> None:
