@@ -62,7 +62,8 @@ class Stage(Section):
 
     ``clinical``: baseline hazard and linear clinical path. ``additive``: also the additive block of each
     modality. ``full``: also attention and fusion. ``trains`` names the blocks that move; the others are
-    frozen. Empty: the blocks that the level adds.
+    frozen. Empty: the blocks that the level adds. ``sparsity`` is an L1 penalty on what weight decay pulls
+    on: weights that carry little go to about 0, those that carry much keep their size.
     """
 
     level: Level
@@ -70,6 +71,7 @@ class Stage(Section):
     trains: tuple[Level, ...] = ()
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    sparsity: Annotated[float, Field(ge=0)] = 0.0
     server_learning_rate: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")

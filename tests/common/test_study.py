@@ -73,6 +73,10 @@ def test_every_change_changes_the_hash(section: str, changes: dict[str, Any]) ->
         (changed("training", patience=3), "validation_fraction"),
         (changed("model", pathway_gain=0.0), "model.pathway_gain"),
         (changed("model", wide_gain=-1.0), "model.wide_gain"),
+        (
+            changed("training", stages=[{"level": "full", "rounds": 1, "sparsity": -0.1}]),
+            "training.stages.0.sparsity",
+        ),
         (changed("evaluation", fold=5, folds=5), "below"),
         (changed("contract", survival={"bins": [365, 300]}), "increase"),
         (changed("contract", survival={"bins": [365, 730], "horizons": [900.0]}), "horizons"),

@@ -52,7 +52,8 @@ def train_round(
     """Train for one round.
 
     The loss of a batch is the mean over its patients of a sum over tasks, plus FedProx's
-    ``proximal_mu / 2 · ‖w − w_global‖²`` over the trained parameters (Li et al., 2020, arXiv:1812.06127).
+    ``proximal_mu / 2 · ‖w − w_global‖²`` over the trained parameters (Li et al., 2020, arXiv:1812.06127),
+    plus the stage's ``sparsity · Σ|w|`` over those that weight decay pulls on.
 
     Raises
     ------
@@ -65,6 +66,7 @@ def train_round(
     model = site.load(weights)
     trained = _trained(model, place)
     anchors = [parameter.detach().clone() for parameter in trained.values()] if proximal_mu > 0 else []
+    sparse = [p for n, p in trained.items() if place.stage.sparsity > 0 and model.shrinks(n)]
     optimiser = build_optimiser(study.training, place.stage, trained, model.shrinks)
     clip = study.training.gradient_clip
     loss_sum = 0.0
@@ -82,6 +84,9 @@ def train_round(
                     pairs = zip(trained.values(), anchors, strict=True)
                     distance = torch.stack([((p - a) ** 2).sum() for p, a in pairs]).sum()
                     loss = loss + 0.5 * proximal_mu * distance
+                if sparse:
+                    absolute = torch.stack([p.abs().sum() for p in sparse]).sum()
+                    loss = loss + place.stage.sparsity * absolute
                 if not bool(torch.isfinite(loss)):
                     raise ModelError("MMF-604", f"the loss is not finite in round {place.round}", site.name)
                 loss.backward()  # type: ignore[no-untyped-call]

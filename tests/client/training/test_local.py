@@ -76,6 +76,29 @@ def test_the_proximal_term_holds_weights_near_the_global_ones() -> None:
     assert distance(10.0) < distance(1.0) < distance(0.0)
 
 
+def test_a_sparse_step_subtracts_the_sign_of_each_gate_and_nothing_else() -> None:
+    """With plain gradient steps, ``sparsity · Σ|w|`` moves a gate by ``learning_rate · sparsity``."""
+
+    def step(sparsity: float) -> tuple[LocalSite, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        stage = {"level": "additive", "rounds": 1, "trains": ["clinical", "additive"]}
+        stage |= {"learning_rate": 0.5, "sparsity": sparsity}
+        training = {"optimiser": "sgd", "batch": 0, "local_epochs": 1, "gradient_clip": None}
+        site = local_site(gene_study(training=training | {"stages": [stage]}))
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for parameter in site.model.parameters():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        start = {name: tensor.clone() for name, tensor in site.model.state_dict().items()}
+        return site, start, trained(site)
+
+    site, start, plain = step(0.0)
+    _, _, sparse = step(0.02)
+    for name, tensor in plain.items():
+        pull = 0.5 * 0.02 * start[name].sign() if site.model.shrinks(name) else torch.zeros_like(tensor)
+        torch.testing.assert_close(tensor - sparse[name], pull, rtol=1e-4, atol=1e-6)
+    assert {site.model.shrinks(name) for name in plain} == {True, False}
+
+
 def test_one_proximal_step_from_the_global_weights_is_a_plain_step() -> None:
     """The gradient of ``mu/2 ‖w − w_global‖²`` is 0 at ``w_global``."""
     study = small_study(training={"optimiser": "sgd", "local_epochs": 1, "batch": 0})
