@@ -91,6 +91,7 @@ class Supervisor:
         self._patience = Patience(0.0)
         self._grounds: Stamp = ()
         self._connected = False
+        self._explained = False
         self._try_at = 0.0
         self._stop = threading.Event()
 
@@ -165,11 +166,12 @@ class Supervisor:
             self._keep_log(report)
         else:
             self._connected |= report["event"] == r.CONNECTED
+            self._explained |= report["event"] == r.ENDED
             self._show(after_report(self._status, report))
 
     def _start_node(self, decision: Decision) -> None:
         assert decision.study is not None
-        self._connected = False
+        self._connected = self._explained = False
         restarts = self._status.restarts + 1 if self._status.node_pid else self._status.restarts
         try:
             self._node = NodeProcess(
@@ -213,7 +215,7 @@ class Supervisor:
         if self._connected and time.monotonic() - node.started >= LIVED_SECONDS:
             self._backoff.worked()
         self._connected = False
-        if self._status.code and self._status.state is not State.ready:
+        if self._explained:
             self._failed(None)
             return
         how = f"signal {-code}" if code < 0 else f"exit code {code}"

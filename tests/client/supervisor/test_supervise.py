@@ -157,11 +157,12 @@ def test_revocation_stops_a_training_that_would_never_end_within_ten_seconds(
     with small.open() as link, running(site, ENDLESS) as program:
         node = program.reaches(lambda s: s.state is State.ready).node_pid
         wait_until(lambda: SITE in link.online())
+        grid = link.grid()
         state = build_model(ENDLESS, build_topology(ENDLESS.contract, None)).state_dict()
         weights = {name: state[name] for name in state if name.startswith("clinical")}
         message = question(m.TRAIN, link, ENDLESS, 1, **{m.ARRAYS: to_record(weights)})
         answers: list[Message] = []
-        asking = threading.Thread(target=lambda: answers.extend(link.grid().stream([message], 15)))
+        asking = threading.Thread(target=lambda: answers.extend(grid.stream([message], 15)))
         asking.start()
         program.reaches(lambda s: s.state is State.working and s.doing == m.TRAIN)
         began = time.monotonic()
@@ -184,6 +185,9 @@ def test_a_refused_key_is_told_and_tried_again(site: JoinedHome, small: SmallLin
         assert status.code == "MMF-472"
         link.set_sites(small.public())
         program.reaches(lambda s: s.state is State.ready)
+        link.set_sites({})
+        status = program.reaches(lambda s: s.state is State.trying_again, 30)
+        assert status.code == "MMF-472"
 
 
 @pytest.mark.slow
