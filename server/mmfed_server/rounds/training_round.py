@@ -138,6 +138,9 @@ class TrainingRound:
                 self.taken[found.site] = self._spool(found, shapes, weights)
             except (NetworkError, *UNREADABLE) as error:
                 refusals.append(self.desk.refused(found.site, error, self.place.round))
+            finally:
+                for record in found.message.content.array_records.values():
+                    record.clear()  # Flower's records lie in cycles and would outlast the round
         return size
 
     def _messages(
