@@ -175,11 +175,11 @@ def test_an_update_sent_twice_is_refused_the_second_time(tmp_path: Path) -> None
 
     def spoil(site: str, request: Message, reply: Message) -> Message:
         if site == BAD and request.metadata.message_type == m.TRAIN:
-            kept.append(reply.content)
+            kept.append(copy.deepcopy(reply.content))
             number = request.content.config_records[m.CONFIG][m.ROUND]
             reply.content = RecordDict(
                 {
-                    m.ARRAYS: kept[0].array_records[m.ARRAYS],
+                    m.ARRAYS: copy.deepcopy(kept[0].array_records[m.ARRAYS]),
                     m.METRICS: kept[0].metric_records[m.METRICS],
                     m.ABOUT: ConfigRecord({**kept[0].config_records[m.ABOUT], m.ROUND: number}),
                 }

@@ -1,4 +1,4 @@
-"""A round over a model of 64 MB: ``python -m …peak_memory SITES STRATEGY`` prints memory before and at most."""
+"""A round over a model of 64 MB: ``python -m …peak_memory SITES STRATEGY`` prints memory before and peak."""
 
 from __future__ import annotations
 
