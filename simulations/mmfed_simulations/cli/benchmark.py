@@ -77,6 +77,41 @@ def rounds(
         stdout().print(rounds_table(results))
 
 
+@app.command()
+def federation(
+    sites: Annotated[list[int] | None, typer.Option(help="How many sites; may be given again.")] = None,
+    megabytes: Annotated[list[float] | None, typer.Option(help="About how large an update.")] = None,
+    rounds: Annotated[int, typer.Option(min=3)] = 8,
+    stock: Annotated[bool, typer.Option(help="Also measure stock Flower, in the same run.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds a round between real processes, beside stock Flower with the same arrays.
+
+    Starts a coordinator and sites on loopback with the very commands that people type.
+
+    Examples:
+
+        mmfed-simulate benchmark federation
+        mmfed-simulate benchmark federation --sites 3 --sites 20 --megabytes 1 --no-stock
+    """
+    from mmfed_simulations.benchmark.federation.compare import federation_table, run_federation_benchmark
+
+    results = []
+    with progress_bar() as bar:
+        task = bar.add_task("federation", total=None)
+        for size in megabytes or [1.0, 50.0]:
+            for count in sites or [3]:
+
+                def told(what: str, size: float = size, count: int = count) -> None:
+                    bar.update(task, description=f"{what}, {count} sites, {size:g} MB")
+
+                results.append(run_federation_benchmark(count, size, rounds, stock=stock, told=told))
+    if as_json:
+        print_json(results)
+    else:
+        stdout().print(federation_table(results))
+
+
 def _training_table(result: dict[str, Any]) -> Table:
     nodes = ", ".join(f"{count} {name}" for name, count in result["nodes"].items())
     table = Table(

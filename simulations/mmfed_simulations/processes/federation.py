@@ -15,7 +15,9 @@ from mmfed_client.home import SiteHome
 from mmfed_client.ledger import Entry, Ledger
 from mmfed_common.errors import NetworkError
 from mmfed_server.coordinator.view import view_of
+from mmfed_server.database import open_database
 from mmfed_server.federation import Federation as CoordinatorFolder
+from mmfed_server.record import RunCatalogue
 from mmfed_simulations.processes.programs import Program, free_port, wait_until
 
 BIN = Path(sys.executable).parent
@@ -129,6 +131,15 @@ class Federation:
         """What ``mmfed-client status --json`` says at a site; empty before it has begun."""
         path = SiteHome(self.site_home(site)).status_file
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def record(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The rounds of the present run, and the totals of its sites, as the server keeps them."""
+        engine = open_database(CoordinatorFolder.load(self.home).database_url)
+        try:
+            catalogue, run = RunCatalogue(engine), self.status()["run"]
+            return catalogue.rounds(run), catalogue.sites(run)
+        finally:
+            engine.dispose()
 
     def ledger(self, site: str) -> list[Entry]:
         """The entries of a site's ledger."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,20 +34,19 @@ class Figures:
     up_mb: float
     down_mb: float
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for machines."""
+        return asdict(self)
 
-def figures_of(
-    ends: Sequence[float], training: float, peak_bytes: int, counter: ByteCounter, rounds: int, sites: int
-) -> Figures:
+
+def figures_of(seconds: Sequence[float], peak_bytes: int, counter: ByteCounter, sites: int) -> Figures:
     """Put the figures together.
 
     Parameters
     ----------
-    ends
-        When each round ended, in seconds.
-    training
-        Seconds of each round that are training.
+    seconds
+        Of each round, the first one included, without training.
     """
-    seconds = np.diff(np.asarray(ends)) - training
-    first, middle, third = np.quantile(seconds, [0.25, 0.5, 0.75]).tolist()
-    share = MEGABYTE * rounds * sites
+    first, middle, third = np.quantile(np.asarray(seconds[1:]), [0.25, 0.5, 0.75]).tolist()
+    share = MEGABYTE * len(seconds) * sites
     return Figures(middle, (first, third), peak_bytes / MEGABYTE, counter.up / share, counter.down / share)

@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 from cryptography.hazmat.primitives import serialization
 
 from mmfed_common.errors import NetworkError
@@ -99,7 +100,8 @@ def run_stock(shapes: list[list[int]], sites: int, rounds: int, certificates: Pa
             )
         _flwr(["run", str(app), "here"], environment, folder)
         wait_until(times.exists, READY_SECONDS + rounds * ROUND_SECONDS, "the end of stock Flower's run")
-        return figures_of(json.loads(times.read_text()), 0.0, server.peak_bytes, counter, rounds, sites)
+        ends = json.loads(times.read_text())
+        return figures_of(np.diff(ends).tolist(), server.peak_bytes, counter, sites)
 
 
 def _write_app(folder: Path, shapes: list[list[int]], sites: int, rounds: int, times: Path) -> Path:

@@ -59,6 +59,6 @@ def main(grid: Grid, context: Context) -> None:
     arrays = [generator.standard_normal(tuple(shape), dtype=np.float32) for shape in shapes]
     sites = int(config["sites"])
     strategy = TimedFedAvg(fraction_evaluate=0.0, min_train_nodes=sites, min_available_nodes=sites)
-    strategy.times = []
+    strategy.times = [time.time()]
     strategy.start(grid, ArrayRecord(arrays), num_rounds=int(config["rounds"]), timeout=600)
     Path(str(config["times"])).write_text(json.dumps(strategy.times))
