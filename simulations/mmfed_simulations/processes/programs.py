@@ -56,15 +56,20 @@ class Program:
         Where its output goes.
     environment
         Variables beside this process's own.
+    folder
+        Where it runs; by default where this process does.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path | None = None
+    ) -> None:
         self.command, self.log = list(command), log
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
                 self.command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                cwd=folder,
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
