@@ -20,10 +20,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mmfed_client.ledger.entry import EMPTY, BrokenLineError, Entry, Head, parse_line, read_line
-from mmfed_client.ledger.export import signed_export
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import Fault, PrivacyError
+from mmfed_common.ledger import (
+    EMPTY,
+    BrokenLineError,
+    Entry,
+    Head,
+    parse_line,
+    read_line,
+    signed_export,
+)
 from mmfed_common.names import utc_now
 from mmfed_common.signing import PRIVATE_MODE, SiteKey
 

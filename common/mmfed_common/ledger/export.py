@@ -6,8 +6,8 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from mmfed_client.ledger.entry import EMPTY, BrokenLineError, Head, canonical, read_line
 from mmfed_common.errors import PrivacyError
+from mmfed_common.ledger.entry import EMPTY, BrokenLineError, Head, canonical, read_line
 from mmfed_common.names import time_text
 from mmfed_common.signing import SiteKey, SitePublicKey
 
@@ -28,11 +28,17 @@ def signed_export(head: Head, key: SiteKey, now: datetime) -> bytes:
 
 
 def verify_export(path: Path, public_key: SitePublicKey) -> Head:
+    """Check an exported ledger, every byte of it, and give its head; raises as :func:`export_hashes`."""
+    hashes = export_hashes(path, public_key)
+    return Head(len(hashes), hashes[-1]) if hashes else EMPTY
+
+
+def export_hashes(path: Path, public_key: SitePublicKey) -> tuple[str, ...]:
     """Check an exported ledger, every byte of it.
 
     Returns
     -------
-    Its head; the coordinator keeps the heads that came with updates, to compare.
+    The hash of each entry; the coordinator compares them with the heads that came with answers.
 
     Raises
     ------
@@ -47,16 +53,18 @@ def verify_export(path: Path, public_key: SitePublicKey) -> Head:
     if end:
         raise PrivacyError("MMF-313", "its last line has no end", str(path))
     head = EMPTY
+    hashes = []
     for number, line in enumerate(lines[1:], start=1):
         try:
             head = read_line(line, head).head
         except BrokenLineError as error:
             raise PrivacyError("MMF-313", f"line {number}: {error}", str(path)) from None
+        hashes.append(head.hash)
     claimed = _signed_head(last, public_key, str(path))
     if claimed != head:
         what = f"it has {head.length} entries, the site signed {claimed.length} or another head"
         raise PrivacyError("MMF-313", what, str(path))
-    return head
+    return tuple(hashes)
 
 
 def _signed_head(line: bytes, public_key: SitePublicKey, where: str) -> Head:

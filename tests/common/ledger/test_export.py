@@ -100,7 +100,7 @@ def run_script(folder: Path, export: Path, key: SiteKey) -> int:
     page = (ROOT / "docs" / "ledger.md").read_text()
     scripts = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(scripts) == 1
-    assert len(scripts[0].splitlines()) <= 16
+    assert len([line for line in scripts[0].splitlines() if line]) <= 16
     (folder / "verify.py").write_text(scripts[0])
     (folder / "site.pem").write_bytes(key.public.pem())
     command = [sys.executable, "-I", "verify.py", str(export), "site.pem"]
