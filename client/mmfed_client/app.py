@@ -24,10 +24,13 @@ from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, UnexpectedArraysError, from_record
 from mmfed_common.errors import MmfedError, ModelError, NetworkError
 from mmfed_common.randomness import derive_seed
-from mmfed_common.scaling import Scaling
+from mmfed_common.scaling import LEAST_DEVIATION, Scaling
 from mmfed_common.schedule import Place, trained_parameters, used_parameters
 
 logger = logging.getLogger(__name__)
+
+LEAST_SENT = LEAST_DEVIATION / 2
+"""Dividing by less would tell, by what overflows, whether somebody has a certain value."""
 
 OpenSite = Callable[[Context], LocalSite]
 
@@ -131,9 +134,7 @@ def _moments(message: Message, site: LocalSite, gate: Gate) -> Message:
 def _train(message: Message, site: LocalSite, gate: Gate) -> Message:
     began = time.perf_counter()
     place = _place(message, site)
-    mu = message.content.config_records[m.CONFIG].get(m.PROXIMAL_MU, 0.0)
-    if not isinstance(mu, float) or mu < 0:
-        raise NetworkError("MMF-402", "`proximal-mu` is not a number of at least 0", site.name)
+    mu = _proximal_mu(message, site)
     weights, scaling = _weights(message, site, place), _scaling(message, site)
     names = trained_parameters(site.shapes, site.model.block_of, place.stage)
     update = train_round(site, weights, scaling, place, mu)
@@ -163,9 +164,18 @@ def _refuse_other_study(message: Message, site: LocalSite) -> None:
         raise NetworkError("MMF-405", "the message names another study", site.name)
 
 
+def _proximal_mu(message: Message, site: LocalSite) -> float:
+    """FedProx's pull: the message's, which must be the approved study's."""
+    rule = site.study.aggregation
+    approved = rule.proximal_mu if rule.strategy == "fedprox" else 0.0
+    if message.content.config_records[m.CONFIG].get(m.PROXIMAL_MU, 0.0) != approved:
+        raise NetworkError("MMF-402", "`proximal-mu` is not the study's", site.name)
+    return approved
+
+
 def _place(message: Message, site: LocalSite) -> Place:
     number = message.content.config_records[m.CONFIG].get(m.ROUND)
-    if not isinstance(number, int) or not 1 <= number <= site.study.training.rounds:
+    if type(number) is not int or not 1 <= number <= site.study.training.rounds:
         raise NetworkError("MMF-405", f"the study has no round {number!r}", site.name)
     return Place.of(site.study.training, number)
 
@@ -185,7 +195,10 @@ def _scaling(message: Message, site: LocalSite) -> Scaling:
     sent = message.content.array_records.get(m.SCALING)
     if sent is None:
         return site.scaling(None)
-    return site.scaling(Scaling.from_arrays(_read(sent, site.scaling_shapes, site.name)))
+    arrays = _read(sent, site.scaling_shapes, site.name)
+    if any(bool((t < LEAST_SENT).any()) for name, t in arrays.items() if name.startswith("deviation.")):
+        raise ModelError("MMF-605", "a deviation is smaller than any that sums of features give", site.name)
+    return site.scaling(Scaling.from_arrays(arrays))
 
 
 def _read(arrays: Mapping[str, Array], shapes: Shapes, where: str) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ class Guardian:
         Raises
         ------
         NetworkError
-            ``MMF-405`` when the message names no study.
+            ``MMF-405`` when the message names no study, or no round where one belongs.
         PrivacyError
             As :meth:`refuse_unapproved`; ``MMF-343`` when the same was asked too often.
         """
@@ -83,9 +83,11 @@ class Guardian:
     def _refuse_repetition(self, request: Message, study_hash: str, number: object) -> None:
         """The same question again and again, each time with other weights, would draw out patients."""
         kind = request.metadata.message_type
-        most = self.policy().most_answers_per_round
-        if kind == m.HELLO or type(number) is not int:
+        if kind == m.HELLO:
             return
+        if type(number) is not int or (kind == m.MOMENTS and number != 0):  # True is an int, and equals 1
+            raise NetworkError("MMF-405", f"{number!r} is no round of {kind[:40]}")
+        most = self.policy().most_answers_per_round
         if self.ledger.answers(study_hash, kind, number) >= most:
             raise PrivacyError("MMF-343", f"{kind} of round {number} was answered {most} times")
 

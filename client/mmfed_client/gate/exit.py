@@ -28,9 +28,13 @@ KIND = re.compile(r"[a-z][a-z_.]{0,39}")
 EXCEPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 
 
-MOST_FAILURES = 60
-"""In :data:`FAILURE_SECONDS`: so that nobody can fill a site's disk with the receipts of errors."""
-FAILURE_SECONDS = 60.0
+MOST_A_MINUTE = 60
+"""Errors, and answers to who is there: so that nobody can fill a site's disk with their receipts."""
+MINUTE = 60.0
+
+TELLING = frozenset({"MMF-407", "MMF-604"})
+"""Codes of errors that depend on patients: with weights made for it, that something overflows would tell
+whether somebody has a value. They count as answers, and so does whatever nobody expected."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +49,15 @@ class Exit:
         Takes the receipts.
     key
         Signs what leaves.
-    failures
-        When errors left lately, in seconds of the monotonic clock.
+    failures, greetings
+        When errors and answers to a hello left lately, in seconds of the monotonic clock.
     """
 
     guardian: Guardian
     ledger: Ledger
     key: SiteKey
     failures: deque[float] = field(default_factory=deque, repr=False)
+    greetings: deque[float] = field(default_factory=deque, repr=False)
 
     def policy(self) -> Policy:
         """The policy as it is now."""
@@ -61,6 +66,10 @@ class Exit:
     def head(self) -> Head:
         """The ledger's head before the receipt."""
         return self.ledger.head
+
+    def past(self, length: int) -> str:
+        """The hash of an entry of the ledger, by which the server sees that its past is what it was."""
+        return self.ledger.hash_at(length)
 
     def release(self, answer: Message, policy: Policy, study_hash: str) -> Message:
         """Sign an answer and write its receipt; what is returned may be sent as it is, and only so.
@@ -71,10 +80,19 @@ class Exit:
         ------
         PrivacyError
             ``MMF-332`` and its kin when approval is gone; ``MMF-340`` when the answer is larger than the
-            policy allows; ``MMF-310`` to ``MMF-312`` when no receipt can be written. Nothing leaves then.
+            policy allows; ``MMF-344`` when other sums of features have left for the study; ``MMF-342`` for
+            too many answers to a hello; ``MMF-310`` to ``MMF-312`` when no receipt can be written. Nothing
+            leaves then.
         """
+        kind = answer.metadata.message_type
+        if kind == m.HELLO:
+            _count(self.greetings, "answers to a hello")
         seal(answer, self.key)
         body = receipt_of(answer)
+        if kind == m.MOMENTS:
+            body["sums"] = digest = _digest(answer)
+            if self.ledger.sums(study_hash) not in (None, digest):
+                raise PrivacyError("MMF-344", "the cohort has changed since they were sent")
         if body["bytes"] > policy.largest_update_bytes:
             what = f"{body['bytes']} bytes, at most {policy.largest_update_bytes}"
             raise PrivacyError("MMF-340", what)
@@ -82,8 +100,13 @@ class Exit:
         self.ledger.append(RECEIPT, body)
         return answer
 
-    def release_error(self, answer: Message, request: Message) -> Message:
+    def release_error(self, answer: Message, request: Message, *, telling: bool = False) -> Message:
         """Write the receipt of an answer that only says that something failed.
+
+        Parameters
+        ----------
+        telling
+            Whether that it failed could say something about patients: then it counts as an answer.
 
         Raises
         ------
@@ -91,13 +114,9 @@ class Exit:
             ``MMF-342`` when too many failed within a minute; ``MMF-310`` to ``MMF-312`` when no receipt can
             be written. Nothing leaves then.
         """
-        now = time.monotonic()
-        while self.failures and now - self.failures[0] > FAILURE_SECONDS:
-            self.failures.popleft()
-        if len(self.failures) >= MOST_FAILURES:
-            raise PrivacyError("MMF-342", f"{MOST_FAILURES} within {FAILURE_SECONDS:g} s")
-        self.failures.append(now)
-        self.ledger.append(RECEIPT, receipt_of(answer, request))
+        _count(self.failures, "failures")
+        body = receipt_of(answer, request)
+        self.ledger.append(RECEIPT, {**body, "telling": True} if telling else body)
         return answer
 
 
@@ -156,13 +175,32 @@ def error_reply(request: Message, error: Exception, way_out: Exit | None = None)
         ``MMF-310`` to ``MMF-312`` when no receipt can be written, ``MMF-342`` when too many messages failed
         lately: then nothing at all leaves.
     """
+    telling = True
     if isinstance(error, MmfedError):
-        reason = error.public
+        reason, telling = error.public, error.code in TELLING
     else:
         name = type(error).__name__
         reason = name if EXCEPTION.fullmatch(name) else "Exception"
     answer = Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=request)
-    return answer if way_out is None else way_out.release_error(answer, request)
+    return answer if way_out is None else way_out.release_error(answer, request, telling=telling)
+
+
+def _count(lately: deque[float], what: str) -> None:
+    """Count one more; raise ``MMF-342`` when there were too many within a minute."""
+    now = time.monotonic()
+    while lately and now - lately[0] > MINUTE:
+        lately.popleft()
+    if len(lately) >= MOST_A_MINUTE:
+        raise PrivacyError("MMF-342", f"{MOST_A_MINUTE} {what} within {MINUTE:g} s")
+    lately.append(now)
+
+
+def _digest(answer: Message) -> str:
+    """One hash over an answer's arrays."""
+    found = hashlib.sha256()
+    for name, array in answer.content.array_records[m.ARRAYS].items():
+        found.update(f"{name} {len(array.data)} ".encode() + array.data)
+    return found.hexdigest()
 
 
 def _config_of(request: Message) -> Mapping[str, object]:

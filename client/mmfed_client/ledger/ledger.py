@@ -2,7 +2,8 @@
 
 Several processes of one site write it (the node, and people's commands). Each addition takes the file's lock,
 reads what others added since, checks that it hangs on what was there, and only then writes. A line that a
-crash left unfinished is cut off, and an entry says so. Nothing else ever changes what was written.
+crash left unfinished is cut off, and an entry says so. Nothing else ever changes what was written; whatever
+does is noticed before the next entry, also where it leaves the file as long as it was.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import threading
 import time
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +41,7 @@ LOCK_SECONDS = 30.0
 
 RECEIPT = "receipt"
 RECOVERY = "recovery"
+READ_BYTES = 2**20
 BULK = frozenset({RECEIPT})
 """Kinds that come with every round; all others are kept in memory by :meth:`Ledger.decisions`."""
 
@@ -70,6 +73,29 @@ class Ledger:
         with self._mutex:
             self._refresh()
             return self._head
+
+    def hash_at(self, number: int) -> str:
+        """The hash of an entry, as it stands on the disk now; empty when there are fewer entries.
+
+        Parameters
+        ----------
+        number
+            Counted from 1; 0 is before the first entry, whose hash is 64 zeros.
+
+        Raises
+        ------
+        PrivacyError
+            ``MMF-310`` when the chain is broken, ``MMF-311``, ``MMF-312``.
+        """
+        with self._mutex:
+            self._refresh()
+            if not 0 <= number <= self._head.length:
+                return ""
+            if number in (0, self._head.length):
+                return self._head.hash if number else EMPTY.hash
+            with self._open(fcntl.LOCK_SH) as descriptor:
+                first, end = self._starts[number - 1], self._starts[number]
+                return self._claimed(os.pread(descriptor, end - 1 - first, first), number)
 
     def append(self, kind: str, body: Mapping[str, Any], now: datetime | None = None) -> Entry:
         """Add an entry; it is on the disk when this returns.
@@ -117,10 +143,19 @@ class Ledger:
             return tuple(self._decisions)
 
     def answers(self, study_hash: str, kind: str, round_number: int) -> int:
-        """Count the receipts of one kind of answer, errors aside, for a round of a study."""
+        """Count the receipts of one kind of answer for a round of a study.
+
+        Errors count where that they happened could say something about patients (``telling``).
+        """
         with self._mutex:
             self._refresh()
             return self._answers[study_hash, kind, round_number]
+
+    def sums(self, study_hash: str) -> str | None:
+        """Hash of the sums of features that left for a study; None when none did."""
+        with self._mutex:
+            self._refresh()
+            return self._sums.get(study_hash)
 
     def verify(self) -> list[Fault]:
         """Find every broken link; empty when the ledger is whole.
@@ -167,8 +202,12 @@ class Ledger:
         self._inode = -1
         self._offset = 0
         self._head = EMPTY
+        self._changed = -1
+        self._seen = hashlib.sha256()
+        self._starts = array("q")
         self._decisions: list[Entry] = []
         self._answers: Counter[tuple[str, str, int]] = Counter()
+        self._sums: dict[str, str] = {}
 
     def _refresh(self) -> None:
         if self._inode == -1 and not self.path.exists():
@@ -207,7 +246,8 @@ class Ledger:
     def _read_on(self, descriptor: int) -> None:
         """Take in what was added since the last look; what was there before must still be there."""
         status = os.fstat(descriptor)
-        if self._inode not in (-1, status.st_ino) or status.st_size < self._offset:
+        known = self._inode in (-1, status.st_ino) and status.st_size >= self._offset
+        if not known or (status.st_ctime_ns != self._changed and not self._still_there(descriptor)):
             self._refuse_other_past(descriptor)
         self._inode = status.st_ino
         added = os.pread(descriptor, status.st_size - self._offset, self._offset)
@@ -218,7 +258,19 @@ class Ledger:
             added += more
         for line in added.split(b"\n")[:-1]:
             entry = self._checked(line, self._head, self._head.length)
-            self._take_in(entry, len(line) + 1)
+            self._take_in(entry, line + b"\n")
+        self._changed = status.st_ctime_ns
+
+    def _still_there(self, descriptor: int) -> bool:
+        """Whether what was read before stands there as it did, byte for byte."""
+        found, place = hashlib.sha256(), 0
+        while place < self._offset:
+            part = os.pread(descriptor, min(READ_BYTES, self._offset - place), place)
+            if not part:
+                return False
+            found.update(part)
+            place += len(part)
+        return found.digest() == self._seen.digest()
 
     def _refuse_other_past(self, descriptor: int) -> None:
         """The file was replaced: accept it only where it still holds the head that is known."""
@@ -256,16 +308,21 @@ class Ledger:
         except OSError:
             os.ftruncate(descriptor, self._offset)
             raise
-        self._take_in(entry, len(line))
+        self._take_in(entry, line)
+        self._changed = os.fstat(descriptor).st_ctime_ns
         return entry
 
-    def _take_in(self, entry: Entry, size: int) -> None:
+    def _take_in(self, entry: Entry, line: bytes) -> None:
         self._head = entry.head
-        self._offset += size
+        self._starts.append(self._offset)
+        self._seen.update(line)
+        self._offset += len(line)
         if entry.kind not in BULK:
             self._decisions.append(entry)
-        elif "error" not in entry.body:
+        elif "error" not in entry.body or "telling" in entry.body:
             self._answers[entry.body["study"], entry.body["kind"], entry.body["round"]] += 1
+        if entry.kind == RECEIPT and "sums" in entry.body:
+            self._sums[entry.body["study"]] = entry.body["sums"]
 
     def _content(self) -> bytes:
         if not self.path.exists():
@@ -281,6 +338,12 @@ class Ledger:
             return read_line(line, head)
         except BrokenLineError as error:
             raise PrivacyError("MMF-310", f"line {row + 1}: {error}", str(self.path)) from None
+
+    def _claimed(self, line: bytes, number: int) -> str:
+        head = _claimed_head(line, number - 1)
+        if head.length != number or not head.hash:
+            raise PrivacyError("MMF-310", f"line {number} is no entry any more", str(self.path))
+        return head.hash
 
     def _unusable(self, error: OSError) -> PrivacyError:
         return PrivacyError("MMF-311", f"{error.strerror or type(error).__name__}", str(self.path))

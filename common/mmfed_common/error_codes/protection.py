@@ -95,12 +95,17 @@ CODES: dict[str, Code] = {
         "Ask the coordinator for a smaller model, or raise `largest_update_megabytes` in policy.toml.",
     ),
     "MMF-342": Code(
-        "Too many messages failed within a minute.",
-        "Nothing is answered for a while, the site goes on by itself; look at its log for what failed.",
+        "Too many messages of one sort within a minute.",
+        "Nothing is answered for a while, the site goes on by itself; its log says what was asked or failed.",
     ),
     "MMF-343": Code(
         "The coordinator asks for the same round again and again.",
         "Ask the coordinator why; `most_answers_per_round` stands in policy.toml.",
+    ),
+    "MMF-344": Code(
+        "Other sums of features have left this site for the same study.",
+        "Both together would show who was added in between: go on with the tables that the study began with, "
+        "or ask the coordinator for a new study, knowing this.",
     ),
     "MMF-341": Code(
         "The site's own version of the study is not the one that was approved.",
