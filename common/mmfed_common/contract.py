@@ -97,8 +97,8 @@ class Imaging(Section):
 
     features: Annotated[tuple[str, ...], Field(min_length=1)]
     layer: Layer = Layer()
-    maximum_tiles: Annotated[int, Field(ge=1)] = 1
-    neighbours: Annotated[int, Field(ge=1)] = 6
+    maximum_tiles: Annotated[int, Field(ge=1, le=100_000)] = 1
+    neighbours: Annotated[int, Field(ge=1, le=1000)] = 6
 
 
 class Relations(Section):

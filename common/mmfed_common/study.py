@@ -21,6 +21,10 @@ from mmfed_common.heldout import HeldOutRule
 Level = Literal["clinical", "additive", "full"]
 
 
+LONGEST_DEADLINE = 7 * 86400.0
+"""Seconds; a site gives up a round that takes longer than its deadline, so there must be an end."""
+
+
 class Header(Section):
     """Name, version, seed and contact."""
 
@@ -41,10 +45,10 @@ class ModelSection(Section):
     """
 
     preset: Literal["small", "paper"] = "small"
-    hidden: Annotated[int, Field(ge=4)] | None = None
-    heads: Annotated[int, Field(ge=1)] | None = None
-    layers: Annotated[int, Field(ge=0)] | None = None
-    fusion_layers: Annotated[int, Field(ge=0)] | None = None
+    hidden: Annotated[int, Field(ge=4, le=4096)] | None = None
+    heads: Annotated[int, Field(ge=1, le=64)] | None = None
+    layers: Annotated[int, Field(ge=0, le=32)] | None = None
+    fusion_layers: Annotated[int, Field(ge=0, le=32)] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     intra_attention: bool = True
@@ -67,7 +71,7 @@ class Stage(Section):
     """
 
     level: Level
-    rounds: Annotated[int, Field(ge=1)]
+    rounds: Annotated[int, Field(ge=1, le=10**6)]
     trains: tuple[Level, ...] = ()
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -91,8 +95,8 @@ class Training(Section):
     """Local training. ``batch = 0`` takes all of a site's training patients in one step."""
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    local_epochs: Annotated[int, Field(ge=1)] = 1
-    batch: Annotated[int, Field(ge=0)] = 32
+    local_epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    batch: Annotated[int, Field(ge=0, le=2**31)] = 32
     optimiser: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["constant", "cosine"] = "constant"
     gradient_clip: Annotated[float, Field(gt=0)] | None = 5.0
@@ -127,7 +131,7 @@ class Aggregation(Section):
     minimum_sites: Annotated[int, Field(ge=1)] = 2
     minimum_patients: Annotated[int, Field(ge=1)] = 5
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    deadline_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    deadline_seconds: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE)] = 3600.0
     proximal_mu: Annotated[float, Field(ge=0)] = 0.0
     server_learning_rate: Annotated[float, Field(gt=0)] = 0.02
     beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9

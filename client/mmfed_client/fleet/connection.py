@@ -73,8 +73,11 @@ class Incoming:
 class FleetConnection:
     """An open connection; made by :func:`connect`. One thread uses it."""
 
-    def __init__(self, client: FleetHttpClient, address: str, key: SiteKey, patience: float) -> None:
+    def __init__(
+        self, client: FleetHttpClient, address: str, key: SiteKey, patience: float, most_message: int
+    ) -> None:
         self._client = client
+        self._most_message = most_message
         self._address = address
         self._pem = key.public.pem()
         self._patience = patience
@@ -106,7 +109,7 @@ class FleetConnection:
         metadata = found.messages_list[0].metadata
         try:
             fetch = self._fetcher(metadata.run_id)
-            message = read_message(metadata.message_id, fetch, MOST_MESSAGE)
+            message = read_message(metadata.message_id, fetch, self._most_message)
         except UnreadableMessageError as error:
             raise NetworkError("MMF-479", str(error), self._address) from None
         if (message.metadata.dst_node_id, message.metadata.run_id) != (self.node_id, metadata.run_id):
@@ -239,7 +242,9 @@ class FleetConnection:
 
 
 @contextmanager
-def connect(address: str, ca: Path, key: SiteKey, *, patience: float = PATIENCE) -> Iterator[FleetConnection]:
+def connect(
+    address: str, ca: Path, key: SiteKey, *, patience: float = PATIENCE, most_message: int | None = None
+) -> Iterator[FleetConnection]:
     """Connect, and stay connected while the context lasts.
 
     Nothing in here ends the process, raises a signal or tries for ever. The environment's proxy variables are
@@ -256,6 +261,8 @@ def connect(address: str, ca: Path, key: SiteKey, *, patience: float = PATIENCE)
         The site's key.
     patience
         Seconds for which a call is tried again when the network or the server fails.
+    most_message
+        A message of more bytes is refused before it is in memory; default: 4 GiB.
 
     Raises
     ------
@@ -271,7 +278,7 @@ def connect(address: str, ca: Path, key: SiteKey, *, patience: float = PATIENCE)
     client._client.follow_redirects = False
     client._client.headers["accept-encoding"] = "identity"
     client._client.event_hooks = {"response": [fit_to_read]}
-    connection = FleetConnection(client, address, key, patience)
+    connection = FleetConnection(client, address, key, patience, most_message or MOST_MESSAGE)
     parting = False
     try:
         connection._open()

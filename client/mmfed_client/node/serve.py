@@ -40,7 +40,7 @@ class Node:
         self._prepared = prepared
         self._reports = reports
         self._app: ClientApp = make_client_app(lambda _: prepared.site, prepared.way_out)
-        self._contexts: dict[int, Context] = {}
+        self._context: Context | None = None
 
     def serve(self) -> None:
         """Connect and answer messages until something ends it.
@@ -53,7 +53,7 @@ class Node:
             ``MMF-310`` to ``MMF-312`` when no receipt can be written: then nothing may leave.
         """
         p = self._prepared
-        with connect(p.address, p.ca, p.key) as link:
+        with connect(p.address, p.ca, p.key, most_message=p.site.most_message) as link:
             self._reports.tell(r.CONNECTED, node=str(link.node_id))
             logger.info("connected to %s", p.address)
             while True:
@@ -90,7 +90,9 @@ class Node:
     def _reply(self, link: FleetConnection, incoming: Incoming) -> Message:
         """Let the app answer; what it does not know at all, e.g. a new kind of message, is refused."""
         run = incoming.run_id
-        context = self._contexts.setdefault(run, Context(run, link.node_id, {}, RecordDict(), {}))
+        if self._context is None or self._context.run_id != run:  # one is kept, not each
+            self._context = Context(run, link.node_id, {}, RecordDict(), {})
+        context = self._context
         try:
             return self._app(incoming.message, context)
         except MmfedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -19,6 +20,9 @@ from mmfed_common.model import MultimodalNetwork, build_model
 from mmfed_common.patients import PatientTensors
 from mmfed_common.scaling import Moments, Scaling
 from mmfed_common.study import Study
+
+ROOM_PER_ARRAY, ROOM = 1024, 2**20
+"""Bytes of a message beside its numbers."""
 
 
 class LocalSite:
@@ -70,6 +74,13 @@ class LocalSite:
     def scaling_shapes(self) -> Shapes:
         """Shapes and types of the scaling."""
         return shapes_of(Scaling.from_reference(self.study.contract, self.topology).to_arrays())
+
+    @property
+    def most_message(self) -> int:
+        """Bytes that a message for this site can need: every weight and the scaling once, with room."""
+        arrays = {**self.shapes, **self.scaling_shapes}
+        numbers = sum(math.prod(shape) * dtype.itemsize for shape, dtype in arrays.values())
+        return numbers + ROOM_PER_ARRAY * len(arrays) + ROOM
 
     @cached_property
     def every_fit_patient(self) -> PatientTensors:

@@ -66,17 +66,23 @@ def _tell_error(error: MmfedError, *, as_json: bool) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"[bold red]{error.code}[/] ", end="")
     where = f" ({error.where})" if error.where else ""
-    console.print(f"{error.what}{where}", markup=False)
+    console.print(_shown(f"{error.what}{where}"), markup=False)
     console.print(f"  next: {error.next_step}", markup=False)
     if as_json:
         content = {"code": error.code, "what": error.what, "where": error.where, "next_step": error.next_step}
         print(json.dumps({"error": content}))
 
 
+def _shown(text: str) -> str:
+    """A text as a terminal may show it: an error may quote a document that came from outside."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def _tell_defect(error: Exception, *, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    print(f"mmfed met something it did not expect: {type(error).__name__}: {error}", file=sys.stderr)
+    what = f"{type(error).__name__}: {_shown(str(error))}"
+    print(f"mmfed met something it did not expect: {what}", file=sys.stderr)
     print(
         "  next: this is a defect. Run the same command with --debug and report what it prints, "
         "with the study file and without patient data.",

@@ -147,6 +147,16 @@ OFFERS: dict[str, tuple[Offer, str]] = {
         study(contract={"clinical": {"mar\u200bker": {"kind": "number"}}}),
         "MMF-331",
     ),
+    "a model without end": (content(lambda c: c["model"].update(hidden=10**9)), "MMF-501"),
+    "layers without end": (content(lambda c: c["model"].update(fusion_layers=10**9)), "MMF-501"),
+    "epochs without end": (content(lambda c: c["training"].update(local_epochs=10**9)), "MMF-501"),
+    "a deadline without end": (
+        content(lambda c: c["aggregation"].update(deadline_seconds=1e300)),
+        "MMF-501",
+    ),
+    "a number that overflows": (document(CANONICAL.replace("3600.0", "1e999")), "MMF-501"),
+    "a key that clears the screen": (content(lambda c: c.update({"\x1b[2J": 1})), "MMF-501"),
+    "the site's own file as a pack": (with_pack("../key.pem"), "MMF-331"),
     "rounds without end": (study(training={"stages": [{"level": "clinical", "rounds": 10**6}]}), "MMF-326"),
     "a strategy that the site does not allow": (study(aggregation={"strategy": "fedadam"}), "MMF-325"),
 }

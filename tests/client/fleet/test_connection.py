@@ -276,11 +276,8 @@ def test_a_message_for_another_site_is_refused(small: SmallLink, link: Link) -> 
         assert caught.value.code in {"MMF-479", "MMF-472"}
 
 
-def test_a_message_that_is_too_long_is_refused(
-    small: SmallLink, link: Link, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MOST_MESSAGE", 1000)
-    with connect(small.address, small.ca, small.keys["north"]) as connection:
+def test_a_message_that_is_too_long_is_refused(small: SmallLink, link: Link) -> None:
+    with connect(small.address, small.ca, small.keys["north"], most_message=1000) as connection:
         ask(link, 40_000)
         with pytest.raises(NetworkError) as caught:
             next_message(connection)

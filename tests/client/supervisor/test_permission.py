@@ -143,3 +143,17 @@ def test_the_key_s_passphrase_is_needed(tmp_path: Path) -> None:
     site = JoinedHome(tmp_path, passphrase="correct horse")
     assert refused(Permission(site.home, "wrong"))[1] == "MMF-413"
     assert refused(Permission(site.home, "correct horse"))[1] == "MMF-114"
+
+
+def test_ever_new_studies_do_not_fill_the_disk_and_approved_ones_stay(
+    site: JoinedHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmfed_client.signed_files.MOST_KEPT", 3)
+    permission = allowed(site)
+    for number in range(6):
+        permission.offered(Answer(site.sign(one_column_study(f"study-{number}"))))
+        assert refused(permission) == (State.waiting_for_approval, "MMF-332")
+    assert len(list(site.home.studies.glob("*.json"))) == 4
+    permission.offered(Answer(error=NetworkError("MMF-428", "no route")))
+    permission.offered(Answer(None))
+    assert permission.decide().study_hash == STUDY.hash
