@@ -54,6 +54,10 @@ OnSuccess = Callable[[str], None]
 """Site: called when an update of it was taken."""
 
 
+LedgerKnown = Callable[[str], int]
+"""Site: gives how many entries its ledger had when it was last heard; asked before each request to it."""
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """Everything that the server needs to run a study.
@@ -74,6 +78,9 @@ class RunPlan:
         Called after each round.
     seals
         Checks that an answer was signed by the site that it names; None where nothing is signed.
+    ledger_known
+        What each request says about the site's own ledger, so that the site shows that it still has that past;
+        None where sites keep no ledger.
     on_refusal, on_success
         Told of each answer that was refused, as it happens, and of each update that was taken, at the end of
         its round; they count towards quarantine. The refused site's next request carries the code.
@@ -96,6 +103,7 @@ class RunPlan:
     resume: bool = False
     progress: Callable[[RoundReport], None] | None = field(default=None, compare=False)
     seals: SealCheck | None = field(default=None, compare=False)
+    ledger_known: LedgerKnown | None = field(default=None, compare=False)
     on_refusal: OnRefusal | None = field(default=None, compare=False)
     on_success: OnSuccess | None = field(default=None, compare=False)
     record: RunRecord | None = field(default=None, compare=False)

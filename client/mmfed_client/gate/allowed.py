@@ -36,13 +36,14 @@ ABOUT_TEXTS: dict[str, re.Pattern[str]] = {
     m.SITE: re.compile(r"[^\x00-\x1f\x7f]{1,200}"),
     m.REQUEST: re.compile(r"[A-Za-z0-9._-]{0,128}"),
     m.LEDGER_HEAD: re.compile(SHA256[1:-1]),
+    m.LEDGER_PAST: re.compile(f"({SHA256[1:-1]})?"),
     m.SOFTWARE: re.compile(LINE[1:-1]),
 }
 """Key of ``about`` → what its text may look like."""
 
 ABOUT_NUMBERS = (m.ROUND, m.LEDGER_LENGTH)
 ABOUT_ALWAYS = {m.STUDY_HASH, m.SITE, m.ROUND, m.REQUEST}
-ABOUT_SOMETIMES = {m.LEDGER_HEAD, m.LEDGER_LENGTH, m.SOFTWARE}
+ABOUT_SOMETIMES = {m.LEDGER_HEAD, m.LEDGER_LENGTH, m.LEDGER_PAST, m.SOFTWARE}
 
 
 class NotAllowedError(ValueError):

@@ -174,6 +174,9 @@ class Gate:
         if self.way_out is not None:
             head = self.way_out.head()
             about[m.LEDGER_HEAD], about[m.LEDGER_LENGTH] = head.hash, head.length
+            known = request.content.config_records[m.CONFIG].get(m.LEDGER_KNOWN)
+            if type(known) is int:
+                about[m.LEDGER_PAST] = self.way_out.past(known)
         return ConfigRecord({**about})
 
 

@@ -17,6 +17,7 @@ from mmfed_client.node import reports as r
 from mmfed_client.node.prepare import Prepared
 from mmfed_client.node.reports import Reports
 from mmfed_common import messages as m
+from mmfed_common.error_codes import CODES
 from mmfed_common.errors import MmfedError, NetworkError
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,11 @@ class Node:
             self._reports.tell(r.REFUSED, code=code, cause=f"{kind}: {cause}", kind=kind, round=number)
             logger.warning("%s was refused", kind, extra=about(kind=kind, round=number, code=code))
         else:
-            self._reports.tell(r.SENT, kind=kind, round=number, bytes=size)
+            notice = _notice(incoming.message)
+            if notice:
+                text = "the coordinator did not take an answer of this site: %s"
+                logger.warning(text, CODES[notice].meaning, extra=about(code=notice))
+            self._reports.tell(r.SENT, kind=kind, round=number, bytes=size, notice=notice)
             sent = about(kind=kind, round=number, bytes=size, seconds=round(seconds, 3))
             logger.info("answered %s", kind, extra=sent)
 
@@ -104,9 +109,17 @@ class Node:
 
 def _described(message: Message) -> tuple[str, int]:
     """Kind and round of a message, whatever it holds."""
+    number = _config(message).get(m.ROUND)
     kind = message.metadata.message_type[:LONGEST_KIND]
-    if not message.has_content():
-        return kind, 0
-    config: Mapping[str, object] = message.content.config_records.get(m.CONFIG, {})
-    number = config.get(m.ROUND)
     return kind, number if type(number) is int and 0 < number < 2**31 else 0
+
+
+def _notice(message: Message) -> str:
+    """The code for which the coordinator refused this site's last answer; empty without one that is known."""
+    notice = _config(message).get(m.NOTICE)
+    return notice if isinstance(notice, str) and notice in CODES else ""
+
+
+def _config(message: Message) -> Mapping[str, object]:
+    config: Mapping[str, object] = {}
+    return message.content.config_records.get(m.CONFIG, config) if message.has_content() else config

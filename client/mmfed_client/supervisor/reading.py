@@ -7,6 +7,7 @@ from typing import Any
 
 from mmfed_client.node import reports as r
 from mmfed_client.status import Sent, State, Status, now_text
+from mmfed_common.error_codes import CODES
 
 
 def after_report(status: Status, report: dict[str, Any]) -> Status:
@@ -28,7 +29,10 @@ def after_report(status: Status, report: dict[str, Any]) -> Status:
             status.sent.messages + 1,
             status.sent.bytes + _count(report, "bytes"),
         )
-        return status.entered(State.ready, doing="", sent=sent)
+        notice = str(report.get("notice", ""))
+        meaning = CODES[notice].meaning if notice in CODES else ""
+        cause = f"the coordinator did not take this site's last answer: {meaning}" if meaning else ""
+        return status.entered(State.ready, notice if meaning else "", cause, doing="", sent=sent)
     if event == r.REFUSED:
         code, cause = str(report.get("code", "")), str(report.get("cause", ""))
         return status.entered(State.ready, code, cause, doing="")

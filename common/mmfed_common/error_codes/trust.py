@@ -108,4 +108,9 @@ CODES: dict[str, Code] = {
         "The database cannot be used.",
         "Check `database` in federation.toml, that its server runs, and the free disk space.",
     ),
+    "MMF-441": Code(
+        "A site's ledger no longer holds an entry that the site told before.",
+        "Ask the site for `mmfed-client ledger export`, compare it with `mmfed-server ledger SITE EXPORT`, and "
+        "lift the quarantine only when it is explained.",
+    ),
 }

@@ -34,7 +34,7 @@ from mmfed_server.studies import StudyShelf
 
 PASSING = ("MMF-403", "MMF-440", "MMF-508", "MMF-530")
 """What ends a run but may pass: too few sites, the database away, the disk full. It is tried again."""
-DOUBTFUL = ("MMF-402", "MMF-416", "MMF-436")
+DOUBTFUL = ("MMF-402", "MMF-416", "MMF-436", "MMF-441")
 """Refusals that count towards quarantine, besides those of the guard (45x, 46x)."""
 AWAY = ("MMF-462", "MMF-463", "MMF-464", "MMF-465")
 """Of the guard's refusals, those of a site that was late, cut off, not enrolled or there twice."""
@@ -202,6 +202,7 @@ class _Service:
 
     def _plan(self, study: Study, run: str) -> RunPlan:
         spool = self.process.federation.spool / "rounds"
+        seals = EnrolledSeals(self.registry, self.keeper.note_software)
         return RunPlan(
             study=study,
             sites=tuple(sorted(self.keeper.expected())),
@@ -209,7 +210,8 @@ class _Service:
             folder=spool,
             resume=True,
             progress=self._progress,
-            seals=EnrolledSeals(self.registry, self.keeper.note_software),
+            seals=seals,
+            ledger_known=seals.ledger_known,
             on_refusal=self._refused,
             on_success=self.registry.note_success,
             record=ToldRecord(self.engine, run, spool, self.board),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -58,8 +58,7 @@ class Desk:
             ``MMF-521`` when the run was told to stop.
         """
         self.refuse_to_go_on_when_stopped()
-        for message in messages:
-            self._add_notice(message, names[message.metadata.dst_node_id])
+        self.address(messages, names)
         for found in answers_of(self.grid, messages, names, self.deadlines.seconds(timed_as)):
             if isinstance(found, Answer):
                 self.deadlines.measured(timed_as, found.seconds)
@@ -69,6 +68,19 @@ class Desk:
             else:
                 yield found
         yield from late_answers(self.grid)
+
+    def address(self, messages: Iterable[Message], names: Mapping[int, str]) -> None:
+        """Add to each message what is meant for its site alone: a notice, and what is known of its ledger."""
+        for message in messages:
+            site = names[message.metadata.dst_node_id]
+            own: dict[str, str | int] = {}
+            if site in self.notices:
+                own[m.NOTICE] = self.notices[site]
+            if self.plan.ledger_known is not None:
+                own[m.LEDGER_KNOWN] = self.plan.ledger_known(site)
+            if own:
+                config = ConfigRecord({**dict(message.content.config_records[m.CONFIG]), **own})
+                message.content = RecordDict({**dict(message.content), m.CONFIG: config})
 
     def verify(self, site: str, answer: Answer) -> None:
         """Check that an answer came by the site's own connection and under its seal.
@@ -92,8 +104,9 @@ class Desk:
         code, reason = "MMF-450", f"it cannot be read ({type(error).__name__})"
         if isinstance(error, NetworkError):
             code, reason = error.code, error.what
-        self.notices[site] = code
         enrolled = self.plan.sites_now() if self.plan.sites_now is not None else self.plan.sites
+        if site in enrolled or site not in self.notices:  # who is out hears why, not that it is out
+            self.notices[site] = code
         if self.plan.on_refusal is not None and site in enrolled and (site, round_number) not in self.told:
             self.told.add((site, round_number))
             self.plan.on_refusal(site, code, reason)
@@ -117,9 +130,3 @@ class Desk:
             return self.refused(answer.site, error, round_number)
         return answer
 
-    def _add_notice(self, message: Message, site: str) -> None:
-        if site not in self.notices:
-            return
-        config = dict(message.content.config_records[m.CONFIG])
-        told = ConfigRecord({**config, m.NOTICE: self.notices[site]})
-        message.content = RecordDict({**dict(message.content), m.CONFIG: told})

@@ -103,6 +103,7 @@ class Roster:
         """Ask nodes for their names; until one is proven, what is wrong is said of the connection."""
         names = {node: desk.site_of(node) or f"node {node}" for node in nodes}
         requests = [request(m.HELLO, node, self.study.hash, 0) for node in nodes]
+        desk.address(requests, names)
         return exchange(desk.grid, requests, names, desk.deadlines.hello_seconds())
 
     def _name(self, content: RecordDict) -> str:

@@ -98,3 +98,13 @@ def test_metrics_are_served_on_loopback_and_say_what_the_status_says() -> None:
     assert 'mmfed_client_round{site="north"} 4.0' in text
     assert 'mmfed_client_errors_total{code="MMF-111",site="north"} 1.0' in text
     assert "text of a table" not in text
+
+
+def test_a_notice_of_the_coordinator_is_shown_until_an_answer_comes_without_one() -> None:
+    sent = {"event": r.SENT, "kind": "query.hello", "round": 0, "bytes": 9}
+    status = told(STATUS, {**sent, "notice": "MMF-441"})
+    assert (status.state, status.code) == (State.ready, "MMF-441")
+    assert "no longer holds an entry" in status.cause
+    assert status.next_step
+    assert told(status, {**sent, "notice": ""}).code == ""
+    assert told(STATUS, {**sent, "notice": "made up"}).cause == ""

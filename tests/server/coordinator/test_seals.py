@@ -46,6 +46,7 @@ class Enrolled:
             m.REQUEST: "request-1",
             m.LEDGER_LENGTH: length,
             m.LEDGER_HEAD: head,
+            m.LEDGER_PAST: self.registry.get("north").ledger_head,
             **about,
         }
         content = RecordDict({m.METRICS: MetricRecord({"loss": 1.0}), m.ABOUT: ConfigRecord(record)})  # type: ignore[arg-type]
@@ -97,6 +98,29 @@ def test_a_rewritten_ledger_means_quarantine_at_once(enrolled: Enrolled, length:
     enrolled.seals("north", enrolled.answer(2, HEAD))
     assert code_of(enrolled, "north", enrolled.answer(length, head)) == "MMF-436"
     assert enrolled.registry.quarantined() == {"north": "MMF-436"}
+
+
+@pytest.mark.parametrize("past", ["", NEXT, HEAD[:-1], "é"])
+def test_a_ledger_that_grew_over_another_past_means_quarantine_at_once(enrolled: Enrolled, past: str) -> None:
+    enrolled.seals("north", enrolled.answer(2, HEAD))
+    assert enrolled.seals.ledger_known("north") == 2
+    assert code_of(enrolled, "north", enrolled.answer(3, NEXT, **{m.LEDGER_PAST: past})) == "MMF-441"
+    assert enrolled.registry.quarantined() == {"north": "MMF-441"}
+    assert enrolled.registry.get("north").ledger_length == 2
+
+
+def test_the_past_is_that_of_the_question(enrolled: Enrolled) -> None:
+    """Another answer of the site may come between a question and its answer."""
+    enrolled.seals("north", enrolled.answer(2, HEAD))
+    enrolled.seals.ledger_known("north")
+    enrolled.seals("north", enrolled.answer(3, NEXT))
+    enrolled.seals("north", enrolled.answer(4, "c" * 64, **{m.LEDGER_PAST: HEAD}))
+    assert enrolled.registry.get("north").ledger_length == 4
+
+
+def test_nothing_is_known_of_a_strangers_ledger(enrolled: Enrolled) -> None:
+    assert enrolled.seals.ledger_known("nobody") == 0
+    assert enrolled.seals.ledger_known("north") == 0
 
 
 @pytest.mark.parametrize(("length", "head"), [("1", HEAD), (1.0, HEAD), (0, HEAD), (1, "no hash"), (1, 7)])
