@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def test_it_is_what_a_study_names(tmp_path: Path) -> None:
         gzip.compress(b"header\n" + CONTENT + b"\nmore\n"),
         gzip.compress(b"x" * 5000 + b"\ncontent\n"),
     ],
+    ids=itertools.count(),  # gzip writes the time of day
 )
 def test_what_is_no_whole_pack_has_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "pack.mmfk"
