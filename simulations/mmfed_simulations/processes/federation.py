@@ -98,9 +98,9 @@ class Federation:
         """Approve, at a site, the study that is offered."""
         self.type(site, "mmfed-client", "approve", "--yes", "--home", str(self.site_home(site)))
 
-    def start_site(self, site: str) -> None:
+    def start_site(self, site: str, *options: str) -> None:
         """Start a site's process."""
-        words = ["start", "--home", str(self.site_home(site))]
+        words = ["start", "--home", str(self.site_home(site)), *options]
         self.commands.append((site, "mmfed-client", *words))
         self.sites[site] = self._start("mmfed-client", words, site)
 
