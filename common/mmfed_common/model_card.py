@@ -20,6 +20,7 @@ METRIC_NAMES: dict[str, str] = {
     "balanced_accuracy": "Balanced accuracy",
     "auroc": "AUROC, macro",
     "auroc_macro": "AUROC, macro",
+    "held_out_loss": "Loss over held-out patients",
 }
 
 
@@ -34,7 +35,7 @@ class ModelFacts:
     sites
         One mapping a site with ``site``, ``patients``, ``train``, ``test``.
     held_out
-        One sentence: which patients the figures stand on.
+        One or two sentences: which patients the figures stand on, or why there are none.
     notes
         Further caveats of this run.
     """
@@ -86,8 +87,7 @@ def write_model_card(path: Path, study: Study, facts: ModelFacts) -> None:
         "",
         "## Performance",
         facts.held_out,
-        "Brackets: 95 % bootstrap interval over patients. It holds neither the chance of training nor that "
-        "of choosing among models.",
+        *_about_brackets(facts.metrics),
         "",
         *_performance(facts.metrics),
         "",
@@ -138,8 +138,18 @@ def _performance(metrics: Mapping[str, Any]) -> list[str]:
         for task, figures in tasks.items():
             for key, figure in figures.items():
                 events = "" if figure.get("events") is None else figure["events"]
+                patients = "–" if figure.get("n") is None else figure["n"]
                 value = format_estimate(figure)
-                rows.append(
-                    f"| {arm} | {task} | {metric_name(key)} | {value} | {figure.get('n')} | {events} |"
-                )
-    return rows if len(rows) > 2 else ["No patient was held out, so nothing was measured."]
+                rows.append(f"| {arm} | {task} | {metric_name(key)} | {value} | {patients} | {events} |")
+    return rows if len(rows) > 2 else ["Nothing was measured."]
+
+
+def _about_brackets(metrics: Mapping[str, Any]) -> list[str]:
+    """Explain the intervals, where there are any."""
+    figures = (figure for tasks in metrics.values() for found in tasks.values() for figure in found.values())
+    if all(figure.get("low") is None for figure in figures):
+        return []
+    return [
+        "Brackets: 95 % bootstrap interval over patients. It holds neither the chance of training nor that "
+        "of choosing among models."
+    ]

@@ -79,8 +79,8 @@ class RunPlan:
     seals
         Checks that an answer was signed by the site that it names; None where nothing is signed.
     ledger_known
-        What each request says about the site's own ledger, so that the site shows that it still has that past;
-        None where sites keep no ledger.
+        What each request says about the site's own ledger, so that the site shows that it still has that
+        past; None where sites keep no ledger.
     on_refusal, on_success
         Told of each answer that was refused, as it happens, and of each update that was taken, at the end of
         its round; they count towards quarantine. The refused site's next request carries the code.

@@ -70,14 +70,32 @@ def _facts(study: Study, state: RunState) -> ModelFacts:
         for name, totals in sorted(state.sites.items())
         if totals.rounds
     ]
-    losses = [entry["held_out_loss"] for entry in state.history if "held_out_loss" in entry]
+    losses = {entry["round"]: entry["held_out_loss"] for entry in state.history if "held_out_loss" in entry}
     metrics: dict[str, Any] = {}
     if losses:
-        loss = {"estimate": losses[-1], "low": None, "high": None, "n": None, "events": None}
+        loss = {"estimate": losses[max(losses)], "low": None, "high": None, "n": None, "events": None}
         metrics = {"federated": {"all": {"held_out_loss": loss}}}
     notes = []
     if not state.finished:
         done = state.next_round - 1
         notes.append(f"Released before its end: {done} of {study.training.rounds} rounds.")
-    held_out = "The held-out patients stay at their sites, which measured the loss of the model over them."
-    return ModelFacts(metrics, sites, held_out, notes)
+    return ModelFacts(metrics, sites, _held_out(study, state, max(losses, default=0)), notes)
+
+
+def _held_out(study: Study, state: RunState, measured: int) -> str:
+    """Say over whom the model was measured, after which round, and what that does not tell."""
+    if study.evaluation.rule == "none":
+        return "No patient was held out."
+    stay = "The held-out patients stay at their sites"
+    if measured:
+        return (
+            f"{stay}, which measured the mean loss of the model over them after round {measured} and nothing "
+            "else. A loss compares models of this study; it says nothing about discrimination or calibration."
+        )
+    if not state.finished:
+        return f"{stay}; nothing had been measured over them when the model was released."
+    cell = study.evaluation.minimum_cell
+    return (
+        f"{stay}; no site told a loss over them: where they are fewer than {cell}, or the site's policy "
+        "keeps it back, nothing is told."
+    )

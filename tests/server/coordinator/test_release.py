@@ -21,17 +21,20 @@ from mmfed_server.studies import study_template
 STUDY = Study.from_content(tomllib.loads(study_template("lung", 1)))
 
 
-def committed(federation: Federation, *, finished: bool) -> tuple[str, dict[str, torch.Tensor]]:
+def committed(
+    federation: Federation, *, finished: bool, study: Study = STUDY, measured: bool = True
+) -> tuple[str, dict[str, torch.Tensor]]:
     """A run with one committed state; gives its name and weights."""
     engine = open_database(federation.database_url)
-    run = RunCatalogue(engine).begin(STUDY)
+    run = RunCatalogue(engine).begin(study)
     record = DatabaseRecord(engine, run, federation.spool / "rounds")
     record.rewind(None)
     weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(0.5)}
-    entry = {"round": 1, "stage": "clinical", "seconds": 0.1, "train_loss": 2.0, "held_out_loss": 1.5}
+    entry = {"round": 1, "stage": "clinical", "seconds": 0.1, "train_loss": 2.0}
+    entry |= {"held_out_loss": 1.5} if measured else {}
     record.commit(
         RunState(
-            STUDY.hash,
+            study.hash,
             next_round=2,
             weights=weights,
             history=[{**entry, "sites": 1, "refused": {}}],
@@ -81,3 +84,45 @@ def test_another_folder_is_not_overwritten(tmp_path: Path) -> None:
         release(federation, "latest", tmp_path / "mine")
     assert caught.value.code == "MMF-606"
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def with_rule(rule: str) -> Study:
+    """The study with another rule for who is held out."""
+    content = tomllib.loads(study_template("lung", 1))
+    return Study.from_content({**content, "evaluation": {**content.get("evaluation", {}), "rule": rule}})
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured", "finished", "said", "unsaid"),
+    [
+        (
+            "hash",
+            True,
+            True,
+            "measured the mean loss of the model over them after round 1",
+            "Nothing was meas",
+        ),
+        (
+            "hash",
+            False,
+            True,
+            "no site told a loss over them: where they are fewer than 10",
+            "No patient was",
+        ),
+        ("hash", False, False, "nothing had been measured over them when", "No patient was"),
+        ("none", False, True, "No patient was held out.", "stay at their sites"),
+    ],
+)
+def test_the_card_says_what_was_measured_and_why_not(
+    tmp_path: Path, rule: str, measured: bool, finished: bool, said: str, unsaid: str
+) -> None:
+    federation = founded(tmp_path)
+    committed(federation, finished=finished, study=with_rule(rule), measured=measured)
+    release(federation, "latest", tmp_path / "bundle", unfinished=True)
+    card = (tmp_path / "bundle" / "model_card.md").read_text()
+    performance = card.split("## Performance")[1].split("## Privacy")[0]
+    assert said in performance
+    assert unsaid not in performance
+    assert ("Loss over held-out patients | 1.500 | – |" in performance) == measured
+    assert ("Nothing was measured." in performance) == (not measured)
+    assert "Brackets" not in performance
