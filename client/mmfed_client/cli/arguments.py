@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmfed_common.command_line.questions import answered_by
 from mmfed_common.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -77,12 +78,16 @@ def key_passphrase(home: SiteHome) -> str | None:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask a person; without one to ask, ``--yes`` must have been given.
+    """Ask a person; without one to ask, ``--yes`` must have been given (wrong usage otherwise).
 
     Raises
     ------
     typer.Exit
         1 when the answer is no.
     """
-    if not yes and not typer.confirm(question, err=True):
+    if yes:
+        return
+    with answered_by("--yes"):
+        agreed = typer.confirm(question, err=True)
+    if not agreed:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ import typer
 
 from mmfed_client.cli.arguments import DEFAULT_HOME, Home
 from mmfed_common.command_line.output import AsJson, print_json, stdout
+from mmfed_common.command_line.questions import answered_by
 
 
 def join(
@@ -42,7 +43,8 @@ def join(
 
     secret = os.environ.get("MMFED_PASSPHRASE") or None
     if passphrase and not secret:
-        secret = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+        with answered_by("the variable MMFED_PASSPHRASE in place of --passphrase"):
+            secret = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
     result = enrol(kit, SiteHome(home), cohort, secret)
     if as_json:
         print_json(

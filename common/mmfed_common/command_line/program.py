@@ -15,8 +15,8 @@ from mmfed_common.errors import MmfedError
 
 INTERRUPTED = 130
 DEFECT = 70
+WRONG_USAGE = 64
 DEBUG = "--debug"
-
 
 RESUME = "Interrupted. The last whole round is safe: the same command with --resume goes on."
 
@@ -51,7 +51,10 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str], interrupted: str 
         return error.exit_code
     except click.ClickException as error:
         error.show()
-        return 64
+        return WRONG_USAGE
+    except click.Abort:
+        print("A question was not answered; --help names what answers it beforehand.", file=sys.stderr)
+        return WRONG_USAGE
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a defect becomes a report

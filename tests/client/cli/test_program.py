@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,31 @@ def test_help_teaches_every_command_and_is_quick() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "flwr", "pandas"} & set(loaded.split())
+
+
+def test_a_question_that_nobody_can_answer_is_wrong_usage(site: JoinedHome, offer: Path) -> None:
+    """In processes of their own, without a terminal: the message names what answers the question."""
+    code = "import sys; from mmfed_client.cli.program import run; sys.exit(run(sys.argv[1:]))"
+    home = ["--home", str(site.home.path)]
+    asked = {
+        "--yes": ["approve", str(offer), *home],
+        "MMFED_PASSPHRASE": ["join", "kit", *home, "--passphrase"],
+    }
+    environment = {name: value for name, value in os.environ.items() if name != "MMFED_PASSPHRASE"}
+    for named, words in asked.items():
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            start_new_session=True,
+        )
+        assert done.returncode == 64, done.stderr
+        assert named in done.stderr
+        assert "did not expect" not in done.stderr
+    assert not any(entry.kind == "approval" for entry in site.ledger.entries())
 
 
 def test_without_a_home_the_next_step_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
