@@ -18,7 +18,7 @@ FederationFolder = Annotated[
         metavar="DIR",
     ),
 ]
-StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="study.toml")]
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="study.toml, or a study that is signed.")]
 
 
 def federation_in(folder: Path | None) -> Federation:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="study.toml")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study: study.toml.")]
 CohortFolder = Annotated[
     Path,
     typer.Option("--cohort", help="Folder with cohort.toml, or with one sub-folder a site that has one."),

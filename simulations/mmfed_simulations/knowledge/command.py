@@ -100,7 +100,7 @@ def build(
 
 @app.command()
 def show(
-    pack: Annotated[Path, typer.Argument(help="A pack.")],
+    pack: Annotated[Path, typer.Argument(metavar="PACK", help="A knowledge pack (.mmfk).")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Verify a pack and print what it holds, where that came from, and its hash.
