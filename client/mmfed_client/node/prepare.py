@@ -83,4 +83,4 @@ def _pack(home: SiteHome, study: Study, passphrase: str | None) -> Path | None:
     if reference is None:
         return None
     path = home.pack_file(reference.sha256)
-    return path if path.is_file() else PortalClient(home).fetch_pack(reference.sha256)
+    return path if path.is_file() else PortalClient(home, passphrase).fetch_pack(reference.sha256)

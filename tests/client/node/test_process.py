@@ -141,3 +141,20 @@ def test_a_study_that_cannot_be_kept_is_named(site: JoinedHome) -> None:
     with pytest.raises(MachineError) as caught:
         read_signed(site.home.study_file(signed.hash))
     assert caught.value.code == "MMF-114"
+
+
+def test_a_key_under_a_passphrase_also_fetches_the_knowledge_pack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody answers at the address: the request for the pack is what fails, not the key."""
+    monkeypatch.delenv("MMFED_PASSPHRASE", raising=False)
+    site = JoinedHome(tmp_path, passphrase="correct horse")
+    contract = STUDY.contract.model_dump(mode="json", exclude_none=True)
+    study = one_column_study(contract={**contract, "knowledge": {"file": "k.mmfk", "sha256": "0" * 64}})
+    signed = site.sign(study)
+    keep_signed(site.home, signed)
+    approve(site.home, site.ledger, signed, "Ada")
+    with pytest.raises(MmfedError) as caught:
+        prepare(site.home, study.hash, "correct horse")
+    assert caught.value.code == "MMF-423"
+    assert "ca.pem" in str(caught.value)
