@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
 from torch import Tensor
 
 PREAMBLE = 10
@@ -26,6 +27,12 @@ HEADER = re.compile(
 )
 """What ``numpy.save`` writes before the numbers (NEP 1, version 1.0). NumPy's own reader evaluates the text
 with Python's parser, which is more than a stranger's bytes should reach."""
+
+BLOCK = 2**20
+"""How many numbers of an array are worked on at a time, where a copy of all of them would be too much."""
+
+BLOCK = 2**20
+"""How many numbers of an array are worked on at a time, where a copy of all of them would be too much."""
 
 Shapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 """Name → shape and type of each tensor that is expected."""
@@ -93,16 +100,42 @@ def each_of_record(
     UnexpectedArraysError
         At the first array that is wrong; those before it were given already.
     """
+    for name, view in each_view(record, expected, finite=finite):
+        yield name, torch.from_numpy(view.copy())
+
+
+def each_view(
+    record: Mapping[str, Array], expected: Shapes, *, finite: bool = True
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Look at the arrays of a record as :func:`each_of_record` does, in the bytes that came: no copy is made.
+
+    Raises
+    ------
+    UnexpectedArraysError
+        At the first array that is wrong; those before it were given already.
+    """
     missing, unknown = set(expected) - set(record), set(record) - set(expected)
     if missing or unknown:
         text = f"{len(missing)} arrays are missing and {len(unknown)} are unknown"
         raise UnexpectedArraysError(text, "names")
     for name in sorted(expected):
         shape, dtype = expected[name]
-        tensor = _decode(name, record[name].data, shape, dtype)
-        if finite and not bool(torch.isfinite(tensor).all()):
+        view = _decode(name, record[name].data, shape, dtype)
+        if finite and not all_finite(view):
             raise UnexpectedArraysError(f"array {name} holds a value that is not finite", "values")
-        yield name, tensor
+        yield name, view
+
+
+def all_finite(array: NDArray[Any]) -> bool:
+    """Whether no number is NaN or infinite."""
+    return all(bool(np.isfinite(block).all()) for block in blocks(array))
+
+
+def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Give an array's numbers, flat, some at a time; nothing is copied of a contiguous one."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
+        yield flat[start : start + BLOCK]
 
 
 def payload_bytes(record: ArrayRecord) -> int:
@@ -110,7 +143,7 @@ def payload_bytes(record: ArrayRecord) -> int:
     return sum(len(array.data) for array in record.values())
 
 
-def _decode(name: str, data: bytes, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def _decode(name: str, data: bytes, shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:
     wanted = torch.empty(0, dtype=dtype).numpy().dtype
     header = HEADER.match(data)
     if header is None or len(header[0]) != PREAMBLE + int.from_bytes(header["length"], "little"):
@@ -121,8 +154,7 @@ def _decode(name: str, data: bytes, shape: tuple[int, ...], dtype: torch.dtype) 
     if header["type"].decode() != wanted.str:
         text = f"array {name} has type {header['type'].decode()} instead of {wanted.str}"
         raise UnexpectedArraysError(text, "shape")
-    body = data[header.end() :]
     by_columns = header["columns"] == b"True" and len(shape) > 1
-    if by_columns or len(body) != math.prod(shape) * wanted.itemsize:
+    if by_columns or len(data) - header.end() != math.prod(shape) * wanted.itemsize:
         raise UnexpectedArraysError(f"array {name} has another order or length than it should", "bytes")
-    return torch.from_numpy(np.frombuffer(body, dtype=wanted).reshape(shape).copy())
+    return np.frombuffer(data, dtype=wanted, count=math.prod(shape), offset=header.end()).reshape(shape)

@@ -61,7 +61,7 @@ class StreamedGrid(InProcessGrid):
 
     def stream(self, messages: Iterable[Message], timeout: float) -> Iterator[Message]:
         """Do the work, and give the replies in the reverse order."""
-        yield from reversed(list(self.send_and_receive(messages, timeout=timeout)))
+        return reversed(list(self.send_and_receive(messages, timeout=timeout)))
 
     def site_of(self, node: int) -> str:
         """Name by the node's key."""

@@ -41,7 +41,9 @@ def start(
     """
     from mmfed_common.flower_environment import quiet_flower
     from mmfed_server.coordinator.process import Coordinator, stop_on_signals
+    from mmfed_server.rounds.heap import bound_heap
 
+    bound_heap()
     coordinator = Coordinator(federation_in(folder))
     stop_on_signals(coordinator.stop)
     with quiet_flower():

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import Message
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmfed_common import messages as m
-from mmfed_common.arrays import Shapes, UnexpectedArraysError, each_of_record, payload_bytes
+from mmfed_common.arrays import Shapes, UnexpectedArraysError, each_of_record, each_view, payload_bytes
 from mmfed_common.errors import NetworkError
 
 MOST_PATIENTS = 10_000_000
@@ -101,6 +103,20 @@ def each_array(message: Message, expected: Expected) -> Iterator[tuple[str, Tens
     """
     try:
         yield from each_of_record(message.content.array_records[m.ARRAYS], expected.arrays or {})
+    except UnexpectedArraysError as error:
+        raise _refuse(CODE_OF[error.difference], expected, str(error)) from None
+
+
+def each_array_in_place(message: Message, expected: Expected) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Check and give the arrays as :func:`each_array` does, in the bytes that came: nothing is copied.
+
+    Raises
+    ------
+    NetworkError
+        ``MMF-450`` to ``MMF-453``, at the first array that is wrong.
+    """
+    try:
+        yield from each_view(message.content.array_records[m.ARRAYS], expected.arrays or {})
     except UnexpectedArraysError as error:
         raise _refuse(CODE_OF[error.difference], expected, str(error)) from None
 

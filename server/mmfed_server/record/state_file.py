@@ -52,7 +52,7 @@ def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mappi
     file.write(len(text).to_bytes(8, "little"))
     file.write(text)
     for name in order:
-        file.write(tensors[name].detach().contiguous().numpy().tobytes())
+        file.write(tensors[name].detach().contiguous().reshape(-1).numpy().data)
 
 
 def write_state(file: BinaryIO, state: RunState) -> None:

@@ -12,7 +12,14 @@ from mmfed_common import messages as m
 from mmfed_common.errors import NetworkError, StudyError
 from mmfed_server.plan import RunPlan
 from mmfed_server.rounds.deadline import Deadlines
-from mmfed_server.rounds.exchange import Answer, Refusal, StreamingGrid, answers_of, late_answers
+from mmfed_server.rounds.exchange import (
+    Answer,
+    Refusal,
+    StreamingGrid,
+    answers_of,
+    forget_arrays,
+    late_answers,
+)
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What code raises that reads a stranger's bytes and did not think of everything; the run goes on."""
@@ -127,6 +134,6 @@ class Desk:
         try:
             self.verify(answer.site, answer)
         except (NetworkError, *UNREADABLE) as error:
+            forget_arrays(answer.message)
             return self.refused(answer.site, error, round_number)
         return answer
-

@@ -58,7 +58,7 @@ class StreamingGrid(Protocol):
     """A grid that gives the replies one at a time and knows which site a node is."""
 
     def stream(self, messages: Iterable[Message], timeout: float) -> Iterator[Message]:
-        """Send, and give each reply as it arrives."""
+        """Send, and give each reply as it arrives; the contents are not needed after the call itself."""
 
     def site_of(self, node: int) -> str:
         """Name of the site whose key the node has."""
@@ -81,7 +81,8 @@ def answers_of(
     Parameters
     ----------
     messages
-        Emptied, so that nothing holds what was sent while the answers are awaited.
+        Emptied, and the arrays of their contents too, so that nothing holds what was sent while the answers
+        are awaited.
     names
         Node → the name to report it under.
     timeout
@@ -91,6 +92,8 @@ def answers_of(
     sent = [message.metadata for message in messages]
     began = time.monotonic()
     replies = _replies(grid, list(messages), timeout)
+    for message in messages:
+        forget_arrays(message)
     messages.clear()
     answered: set[int] = set()
     for reply in replies:
@@ -132,6 +135,12 @@ def by_site(outcomes: Iterable[Answer | Refusal]) -> tuple[list[Answer], list[Re
         else:
             refusals.append(found)
     return sorted(answers, key=lambda a: a.site), sorted(refusals, key=lambda r: r.site)
+
+
+def forget_arrays(message: Message) -> None:
+    """Let go of the arrays of a message now: Flower's records lie in cycles and would outlast their use."""
+    for record in message.content.array_records.values():
+        record.clear()
 
 
 def late_answers(grid: Grid) -> list[Refusal]:

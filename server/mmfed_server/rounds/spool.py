@@ -20,9 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmfed_common.arrays import Shapes
+from mmfed_common.arrays import Shapes, blocks
 
 Arrays = NDArray[Any]
+
+PIECE = 2**20
+"""Most numbers of an array that are averaged at a time."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,33 @@ class WrittenArrays:
     file: BinaryIO
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Some numbers of an array, so that large arrays never are in memory more often than they must.
+
+    Attributes
+    ----------
+    name
+        Of the array.
+    start
+        Where in the array, flat, they begin; None when ``values`` is the whole array in its shape.
+    values
+        The numbers.
+    """
+
+    name: str
+    start: int | None
+    values: Arrays
+
+    def of(self, whole: Arrays) -> Arrays:
+        """The same numbers of another array of this name: not a copy."""
+        if self.start is None:
+            return whole
+        return whole.reshape(-1)[self.start : self.start + self.values.size]
+
+
 def write_arrays(
-    folder: Path, arrays: Iterable[tuple[str, Tensor]], start: Mapping[str, Tensor]
+    folder: Path, arrays: Iterable[tuple[str, Arrays]], start: Mapping[str, Tensor]
 ) -> WrittenArrays:
     """Write arrays, which come sorted by name and may raise where one is wrong.
 
@@ -82,11 +110,12 @@ def write_arrays(
     file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed when the round ends
     digest, square = hashlib.sha256(), 0.0
     try:
-        for name, tensor in arrays:
-            content = tensor.numpy().tobytes()
-            digest.update(content)
-            file.write(content)
-            square += float((tensor.double() - start[name].double()).square().sum())
+        for name, array in arrays:
+            for block, sent in zip(blocks(array), blocks(start[name].numpy()), strict=True):
+                digest.update(block.data)
+                file.write(block.data)
+                difference = torch.from_numpy(np.subtract(block, sent, dtype=np.float64))
+                square += float(difference.square_().sum())
         file.flush()
     except BaseException:
         file.close()
@@ -94,8 +123,8 @@ def write_arrays(
     return WrittenArrays(math.sqrt(square), digest.hexdigest(), file)
 
 
-def mean_of(updates: Sequence[SpooledUpdate], shapes: Shapes) -> Iterator[tuple[str, Arrays]]:
-    """The mean of updates, weighted by patients: one array at a time, in the order of their names.
+def mean_of(updates: Sequence[SpooledUpdate], shapes: Shapes) -> Iterator[Piece]:
+    """The mean of updates, weighted by patients: one piece at a time, in the order of the arrays' names.
 
     The arithmetic is that of Flower's ``aggregate_arrayrecords``, operation by operation, so that the bits
     are the same: each array times its share of the patients, added in the order given.
@@ -106,15 +135,19 @@ def mean_of(updates: Sequence[SpooledUpdate], shapes: Shapes) -> Iterator[tuple[
         update.file.seek(0)
     for name in sorted(shapes):
         shape, dtype = shapes[name]
-        mean: Arrays | None = None
-        for update, share in zip(updates, shares, strict=True):
-            term = _next_array(update.file, shape, dtype) * share
-            if mean is None:
-                mean = term
-            else:
-                mean += term
-        if mean is not None:
-            yield name, np.asarray(mean)
+        size = math.prod(shape)
+        for start in range(0, max(size, 1), PIECE):
+            part = shape if size <= PIECE else (min(PIECE, size - start),)
+            mean: Arrays | None = None
+            for update, share in zip(updates, shares, strict=True):
+                term = _next_numbers(update.file, part, dtype) * share
+                if mean is None:
+                    mean = term
+                else:
+                    mean += term
+                del term
+            if mean is not None:
+                yield Piece(name, None if size <= PIECE else start, np.asarray(mean))
 
 
 def digest_of(tensors: Mapping[str, Tensor], names: Iterable[str]) -> str:
@@ -125,7 +158,7 @@ def digest_of(tensors: Mapping[str, Tensor], names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _next_array(file: BinaryIO, shape: tuple[int, ...], dtype: torch.dtype) -> Arrays:
+def _next_numbers(file: BinaryIO, shape: tuple[int, ...], dtype: torch.dtype) -> Arrays:
     kind = torch.empty(0, dtype=dtype).numpy().dtype
     content = file.read(math.prod(shape) * kind.itemsize)
     return np.frombuffer(content, dtype=kind).reshape(shape)

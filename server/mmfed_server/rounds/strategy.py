@@ -5,8 +5,8 @@ The wrapper is itself a Flower strategy and holds one, so that another wrapper c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ from torch import Tensor
 
 from mmfed_common import messages as m
 from mmfed_common.study import Aggregation, Stage
+from mmfed_server.rounds.spool import Piece
 
-PART_BYTES = 16 * 1024 * 1024
-"""How much of a model is aggregated at a time."""
+PART_BYTES = 4 * 1024 * 1024
+"""How much of a model Flower's strategy is given at a time, at least."""
 
 
 def flower_strategy(rule: Aggregation, stage: Stage) -> FedAvg:
@@ -129,35 +130,47 @@ class SiteStrategy(Strategy):
         typed = {name: np.asarray(a.numpy(), dtype=self._types[name]) for name, a in arrays.items()}
         return ArrayRecord({name: Array(values) for name, values in typed.items()}), metrics
 
+    def messages(self, server_round: int, config: ConfigRecord, grid: Grid) -> list[Message]:
+        """Make the messages as :meth:`configure_train` does, but without the arrays.
+
+        The caller adds them: of what they are given, Flower's adaptive strategies keep a copy.
+        """
+        return list(self.configure_train(server_round, ArrayRecord(), config, grid))
+
     def aggregate_mean(
-        self, server_round: int, mean: Iterable[tuple[str, NDArray[Any]]], patients: int
-    ) -> Iterator[tuple[str, Tensor]]:
-        """Aggregate updates of which the mean is known, some arrays at a time; the bits are the same.
+        self, server_round: int, mean: Iterable[Piece], patients: int, sent: Mapping[str, Tensor]
+    ) -> Iterator[Piece]:
+        """Aggregate updates of which the mean is known, some numbers at a time; the bits are the same.
 
         Flower is given the mean as if it were the only update: its share is then 1. Everything that its
-        strategies do after the mean is done array by array, so that it can be done for some of them at a
-        time, with the moments of just those.
+        strategies do after the mean is done number by number, so that it can be done for some of them at a
+        time, with the moments of just those. The moments are replaced in place; when a round fails in the
+        middle of this, the strategy is of no use any more.
 
         Parameters
         ----------
         mean
-            Name → the mean; see :func:`mmfed_server.rounds.spool.mean_of`.
+            See :func:`mmfed_server.rounds.spool.mean_of`.
         patients
             Over how many.
+        sent
+            The weights that the sites were sent.
         """
-        held = _Held.of(self.inner)
-        first: dict[str, NDArray[Any]] = {}
-        second: dict[str, NDArray[Any]] = {}
+        moments = _Moments.of(self.inner)
         for part in _parts(mean):
-            held.only(part).give(self.inner)
-            content = update_content(ArrayRecord({n: Array(v) for n, v in part.items()}), patients, 0.0)
-            arrays, _ = self.aggregate_train(server_round, [Message(content, 0, m.TRAIN)])
-            after = _Held.of(self.inner)
-            first |= after.first
-            second |= after.second
-            for name, array in (arrays or {}).items():
-                yield name, torch.from_numpy(array.numpy())
-        _Held(held.start, first, second).give(self.inner)
+            moments.show(self.inner, part, sent)
+            keyed = {_key(piece): piece for piece in part}
+            arrays = ArrayRecord({key: Array(piece.values) for key, piece in keyed.items()})
+            content = update_content(arrays, patients, 0.0)
+            after, _ = self.inner.aggregate_train(server_round - 1, [Message(content, 0, m.TRAIN)])
+            arrays.clear()  # Flower's records lie in cycles and would outlast the part
+            moments.take(self.inner, part)
+            for key, array in (after or {}).items():
+                kind = sent[keyed[key].name].numpy().dtype
+                yield replace(keyed[key], values=np.asarray(array.numpy(), dtype=kind))
+            if after is not None:
+                after.clear()
+        moments.give(self.inner)
 
     def mean_loss(self, losses: Iterable[tuple[float, int]]) -> float:
         """The mean of (loss, patients) pairs, by Flower's rule for metrics."""
@@ -198,40 +211,64 @@ def update_content(tensors: ArrayRecord, num_examples: int, loss: float) -> Reco
     return RecordDict({m.ARRAYS: tensors, m.METRICS: metrics})
 
 
-def _tensors(arrays: Mapping[str, object] | None) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.array(value)) for name, value in (arrays or {}).items()}
+def _tensors(arrays: Mapping[str, NDArray[Any]] | None) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.asarray(value)) for name, value in (arrays or {}).items()}
 
 
-def _parts(arrays: Iterable[tuple[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
-    part: dict[str, NDArray[Any]] = {}
+def _parts(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    part: list[Piece] = []
     size = 0
-    for name, array in arrays:
-        part[name] = array
-        size += array.nbytes
+    for piece in pieces:
+        part.append(piece)
+        size += piece.values.nbytes
         if size >= PART_BYTES:
             yield part
-            part, size = {}, 0
+            part, size = [], 0
     if part:
         yield part
 
 
-@dataclass(frozen=True)
-class _Held:
-    """What Flower's adaptive strategies hold of a model: the weights that were sent, and both moments."""
+def _key(piece: Piece) -> str:
+    return piece.name if piece.start is None else f"{piece.name}[{piece.start}]"
 
-    start: dict[str, NDArray[Any]]
+
+@dataclass(frozen=True)
+class _Moments:
+    """The moments of Flower's adaptive strategies, of which the strategy is shown some numbers at a time."""
+
     first: dict[str, NDArray[Any]]
     second: dict[str, NDArray[Any]]
 
     @staticmethod
-    def of(inner: FedAvg) -> _Held:
+    def of(inner: FedAvg) -> _Moments:
         if not isinstance(inner, FedOpt):
-            return _Held({}, {}, {})
-        return _Held(inner.current_arrays or {}, inner.m_t or {}, inner.v_t or {})
+            return _Moments({}, {})
+        return _Moments(dict(inner.m_t or {}), dict(inner.v_t or {}))
 
-    def only(self, names: Collection[str]) -> _Held:
-        return _Held(*({n: arrays[n] for n in names if n in arrays} for arrays in vars(self).values()))
+    def show(self, inner: FedAvg, part: list[Piece], sent: Mapping[str, Tensor]) -> None:
+        """Give the strategy the sent weights and the moments of a part, without copying them."""
+        if isinstance(inner, FedOpt):
+            inner.current_arrays = {_key(piece): piece.of(sent[piece.name].numpy()) for piece in part}
+            inner.m_t, inner.v_t = _shown(self.first, part, sent), _shown(self.second, part, sent)
+
+    def take(self, inner: FedAvg, part: list[Piece]) -> None:
+        """Take over the moments that the strategy has now for a part."""
+        if isinstance(inner, FedOpt):
+            for held, found in ((self.first, inner.m_t or {}), (self.second, inner.v_t or {})):
+                for piece in part:
+                    piece.of(held[piece.name])[...] = found[_key(piece)]
 
     def give(self, inner: FedAvg) -> None:
+        """Leave the strategy with the whole moments, and without the weights."""
         if isinstance(inner, FedOpt):
-            inner.current_arrays, inner.m_t, inner.v_t = self.start, self.first, self.second
+            inner.current_arrays, inner.m_t, inner.v_t = None, self.first, self.second
+
+
+def _shown(
+    held: dict[str, NDArray[Any]], part: list[Piece], sent: Mapping[str, Tensor]
+) -> dict[str, NDArray[Any]]:
+    """Moments of a part; they begin as zeros of the mean's type, as Flower's do."""
+    for piece in part:
+        if piece.name not in held:
+            held[piece.name] = np.zeros(tuple(sent[piece.name].shape), piece.values.dtype)
+    return {_key(piece): piece.of(held[piece.name]) for piece in part}

@@ -11,13 +11,20 @@ from flwr.app import ConfigRecord, Message
 from torch import Tensor
 
 from mmfed_common import messages as m
-from mmfed_common.arrays import Shapes, payload_bytes, shapes_of, to_record
+from mmfed_common.arrays import Shapes, all_finite, payload_bytes, shapes_of, to_record
 from mmfed_common.errors import ModelError, NetworkError
 from mmfed_common.schedule import Place, trained_parameters, used_parameters
 from mmfed_common.study import Study
-from mmfed_server.guard import Expected, UpdateNorm, check_reply, each_array, steps_of, suspicious_norms
+from mmfed_server.guard import (
+    Expected,
+    UpdateNorm,
+    check_reply,
+    each_array_in_place,
+    steps_of,
+    suspicious_norms,
+)
 from mmfed_server.rounds.desk import UNREADABLE, Desk
-from mmfed_server.rounds.exchange import Answer, Refusal
+from mmfed_server.rounds.exchange import Answer, Refusal, forget_arrays
 from mmfed_server.rounds.past import SitePasts
 from mmfed_server.rounds.roster import Roster, sample_sites
 from mmfed_server.rounds.spool import SpooledUpdate, mean_of, write_arrays
@@ -139,8 +146,7 @@ class TrainingRound:
             except (NetworkError, *UNREADABLE) as error:
                 refusals.append(self.desk.refused(found.site, error, self.place.round))
             finally:
-                for record in found.message.content.array_records.values():
-                    record.clear()  # Flower's records lie in cycles and would outlast the round
+                forget_arrays(found.message)
         return size
 
     def _messages(
@@ -156,9 +162,9 @@ class TrainingRound:
             return [], size
         config = ConfigRecord({m.STUDY_HASH: self.study.hash, m.ROUND: self.place.round})
         nodes = ChosenNodes(self.desk.grid, [self.roster.node_of[site] for site in chosen])
-        messages = list(self.strategy.configure_train(self.place.round_in_stage, moving, config, nodes))
+        messages = self.strategy.messages(self.place.round_in_stage, config, nodes)
         for message in messages:
-            for key, record in extra.items():
+            for key, record in {m.ARRAYS: moving, **extra}.items():
                 message.content[key] = record
         return messages, size
 
@@ -167,7 +173,7 @@ class TrainingRound:
         announced = self.roster.patients[site]
         expected = Expected(site, self.study.hash, self.place.round, (m.LOSS, m.SECONDS), shapes, announced)
         checked = check_reply(answer.message, expected)
-        written = write_arrays(self.folder, each_array(answer.message, expected), weights)
+        written = write_arrays(self.folder, each_array_in_place(answer.message, expected), weights)
         if self.past.is_replay(site, written.digest, written.norm):
             written.file.close()
             raise NetworkError("MMF-458", "its arrays are those of its last update", site)
@@ -201,18 +207,28 @@ class TrainingRound:
         patients = sum(update.num_examples for update in accepted)
         if patients == 0:
             raise NetworkError("MMF-403", f"nothing was aggregated in round {self.place.round}")
-        after = dict(weights)
-        mean = mean_of(accepted, self._shapes(weights))
-        for name, tensor in self.strategy.aggregate_mean(self.place.round_in_stage, mean, patients):
-            if not bool(torch.isfinite(tensor).all()):
-                raise ModelError(
-                    "MMF-604", f"round {self.place.round}: {name} holds a value that is not finite"
-                )
-            after[name] = tensor
-        if not all(bool(torch.isfinite(t).all()) for part in self.strategy.moments() for t in part.values()):
+        after = self._aggregated(accepted, patients, weights)
+        if not all(all_finite(t.numpy()) for part in self.strategy.moments() for t in part.values()):
             raise ModelError("MMF-604", f"round {self.place.round}: a moment of the server is not finite")
         loss = self.strategy.mean_loss((update.loss, update.num_examples) for update in accepted)
         return RoundOutcome(after, loss, tuple(accepted), tuple(refusals), size)
+
+    def _aggregated(
+        self, accepted: list[SpooledUpdate], patients: int, weights: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The weights after the round; those that the stage does not train are the same tensors as before."""
+        after = dict(weights)
+        shapes = self._shapes(weights)
+        sent = {name: weights[name] for name in shapes}
+        mean = mean_of(accepted, shapes)
+        for piece in self.strategy.aggregate_mean(self.place.round_in_stage, mean, patients, sent):
+            if not all_finite(piece.values):
+                what = f"round {self.place.round}: {piece.name} holds a value that is not finite"
+                raise ModelError("MMF-604", what)
+            if after[piece.name] is weights[piece.name]:
+                after[piece.name] = torch.empty(shapes[piece.name][0], dtype=shapes[piece.name][1])
+            piece.of(after[piece.name].numpy())[...] = piece.values
+        return after
 
     def _shapes(self, weights: Mapping[str, Tensor]) -> Shapes:
         return shapes_of({name: weights[name] for name in self._trained(weights)})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmfed_common import messages as m
 from mmfed_common.arrays import shapes_of, to_record
 from mmfed_common.errors import NetworkError
-from mmfed_server.guard import Expected, check_reply, each_array
+from mmfed_server.guard import Expected, check_reply, each_array_in_place
 from mmfed_server.rounds.exchange import request
 from mmfed_server.rounds.spool import write_arrays
 from mmfed_simulations.backends.inprocess import InProcessGrid
@@ -70,7 +70,7 @@ def taken(content: dict[str, Any], folder: Path) -> bool:
     message = answer(content)
     try:
         check_reply(message, EXPECTED)
-        write_arrays(folder, each_array(message, EXPECTED), WEIGHTS).file.close()
+        write_arrays(folder, each_array_in_place(message, EXPECTED), WEIGHTS).file.close()
     except NetworkError as error:
         if error.code not in GUARD_CODES:
             raise
