@@ -7,7 +7,6 @@ every column is collected.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
 from mmfed_client.cohort.cells import UNKNOWN, numbers, without
-from mmfed_client.cohort.tables import Table
+from mmfed_client.cohort.tables import Table, near_names
 from mmfed_common.errors import Fault
 
 SEPARATOR = "\x1f"
@@ -119,6 +118,5 @@ def _faults(cases: pd.DataFrame, table: Table) -> list[Fault]:
 
 def missing_column(table: Table, column: str) -> Fault:
     """Report a column that cohort.toml names and the table lacks."""
-    near = get_close_matches(column, table.columns, n=3, cutoff=0.6)
-    hint = f"; near names: {', '.join(near)}" if near else ""
-    return Fault("MMF-203", f"there is no column {column!r}{hint}", table.name, None, column)
+    what = f"there is no column {column!r}{near_names(column, table.columns)}"
+    return Fault("MMF-203", what, table.name, None, column)

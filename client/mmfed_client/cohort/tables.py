@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -92,17 +93,23 @@ class Table(ABC):
         DataError
             ``MMF-201`` when the file is damaged.
         """
+        if not columns:
+            return
         with readable(self.name, self.path):
             yield from self._blocks(columns)
 
     def cells(self, columns: Sequence[str]) -> pd.DataFrame:
         """Read some columns as cell text, ``None`` where missing; see :func:`cells.cell_text`.
 
+        No columns give a frame without rows: for pyarrow's csv reader they would mean all.
+
         Raises
         ------
         DataError
             ``MMF-201`` when the file is damaged.
         """
+        if not columns:
+            return pd.DataFrame()
         with readable(self.name, self.path):
             arrow = self._read(list(dict.fromkeys(columns)))
         return pd.DataFrame({name: cell_text(arrow.column(name)) for name in arrow.column_names})
@@ -271,10 +278,17 @@ def open_table(name: str, table: TableFile, id_column: str) -> Table:
         else:
             raise DataError("MMF-217", f"the file name ends in {suffix or 'nothing'!r}", name)
     if id_column not in opened.columns:
-        raise DataError("MMF-203", f"there is no identifier column {id_column!r} in {path}", name)
+        what = f"there is no identifier column {id_column!r} in {path}{near_names(id_column, opened.columns)}"
+        raise DataError("MMF-203", what, name)
     if repeated := opened.repeated():
         raise DataError("MMF-218", f"column names stand more than once: {', '.join(repeated[:5])}", name)
     return opened
+
+
+def near_names(wanted: str, offered: Sequence[str]) -> str:
+    """What to add to a complaint that a column is missing: the nearest names that there are, if any."""
+    near = get_close_matches(wanted, offered, n=3, cutoff=0.6)
+    return f"; near names: {', '.join(near)}" if near else ""
 
 
 def _as_float32(column: pa.ChunkedArray, position: int) -> tuple[npt.NDArray[np.float32], list[TextCells]]:
