@@ -22,6 +22,11 @@ def hash_fraction(seed: int, patient_id: str, purpose: str = "held-out") -> floa
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
+def hash_folds(seed: int, patient_ids: Sequence[str], folds: int) -> tuple[int, ...]:
+    """Lay patients into folds by hash, the same on every machine: 0 … ``folds`` - 1."""
+    return tuple(int(hash_fraction(seed, patient, "fold") * folds) for patient in patient_ids)
+
+
 @dataclass(frozen=True)
 class HeldOutRule:
     """The study's held-out rule.
@@ -30,7 +35,8 @@ class HeldOutRule:
     ----------
     rule
         ``"hash"``: a fixed fraction by hash of the patient id. ``"fold"``: the fold number ``fold`` of
-        ``folds``, from the cohort's ``fold_column`` where it has one, otherwise by hash.
+        ``folds``, from the cohort's ``fold_column``; a cohort without one is refused, so that no site
+        falls back to another rule than the others.
         ``"site"``: every patient of the sites named. ``"none"``: nobody.
     """
 
@@ -53,7 +59,7 @@ class HeldOutRule:
         Raises
         ------
         StudyError
-            ``MMF-507`` when the cohort's folds do not fit the rule.
+            ``MMF-507`` when the rule needs folds that the cohort does not have, or they do not fit it.
         """
         n = len(patient_ids)
         if self.rule == "none":
@@ -65,11 +71,10 @@ class HeldOutRule:
                 [hash_fraction(self.seed, p) < self.fraction for p in patient_ids], dtype=np.bool_
             )
         if cohort_folds is None:
-            number = [int(hash_fraction(self.seed, p, "fold") * self.folds) for p in patient_ids]
-        else:
-            number = [int(f) for f in cohort_folds]
-            if len(number) != n or (n and not 0 <= min(number) <= max(number) < self.folds):
-                raise StudyError("MMF-507", f"folds must be 0 … {self.folds - 1}, one for each patient", site)
+            raise StudyError("MMF-507", "the study holds out by fold, and the cohort has no folds", site)
+        number = [int(f) for f in cohort_folds]
+        if len(number) != n or (n and not 0 <= min(number) <= max(number) < self.folds):
+            raise StudyError("MMF-507", f"folds must be 0 … {self.folds - 1}, one for each patient", site)
         return np.array([f == self.fold for f in number], dtype=np.bool_)
 
     @staticmethod

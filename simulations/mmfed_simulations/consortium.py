@@ -69,7 +69,8 @@ def load_consortium(
     CohortError
         ``MMF-200`` with every fault of every site.
     StudyError
-        ``MMF-506`` when a patient is at two sites.
+        ``MMF-506`` when a patient is at two sites, ``MMF-507`` when the study holds out by fold and only some
+        sites have folds.
     """
     pack, topology = knowledge_of(study, study_folder)
     symbols = None if pack is None else pack.symbols
@@ -88,6 +89,7 @@ def load_consortium(
             progress(number, len(folders), name or path.name)
     if any(fault.severity == "error" for fault in faults):
         raise CohortError(faults)
+    _refuse_missing_folds(study, parts)
     joined = _join(parts)
     refuse_shared_patients(joined)
     return LoadedConsortium(study, joined, topology)
@@ -156,6 +158,14 @@ def _join(parts: dict[str, Cohort]) -> Cohort:
         None if any(f is None for f in folds) else tuple(f for part in folds for f in part or ()),
         tuple(fault for cohort in cohorts for fault in cohort.warnings),
     )
+
+
+def _refuse_missing_folds(study: Study, parts: dict[str, Cohort]) -> None:
+    """Joined cohorts have folds all or none; where the study needs them, say which site lacks them."""
+    missing = [name for name, cohort in parts.items() if cohort.folds is None]
+    if study.evaluation.rule == "fold" and 0 < len(missing) < len(parts):
+        sites = ", ".join(missing)
+        raise StudyError("MMF-507", "the study holds out by fold, and these sites have no folds", sites)
 
 
 def _at(site: str, fault: Fault) -> Fault:

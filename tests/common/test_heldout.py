@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmfed_common.errors import StudyError
-from mmfed_common.heldout import HeldOutRule
+from mmfed_common.heldout import HeldOutRule, hash_folds
 
 IDS = [f"patient-{i}" for i in range(2000)]
 
@@ -26,13 +26,20 @@ def test_fraction_is_met() -> None:
 
 
 def test_folds_by_hash_hold_out_everybody_exactly_once() -> None:
-    held = np.stack([HeldOutRule(3, "fold", folds=5, fold=k).held_out(IDS, "a") for k in range(5)])
+    folds = hash_folds(3, IDS, 5)
+    held = np.stack([HeldOutRule(3, "fold", folds=5, fold=k).held_out(IDS, "a", folds) for k in range(5)])
     assert (held.sum(axis=0) == 1).all()
 
 
 def test_cohort_folds_are_taken_as_they_are() -> None:
     rule = HeldOutRule(3, "fold", folds=3, fold=2)
     assert rule.held_out(["a", "b", "c"], "s", [2, 0, 2]).tolist() == [True, False, True]
+
+
+def test_a_site_without_folds_is_refused_by_name() -> None:
+    with pytest.raises(StudyError) as caught:
+        HeldOutRule(3, "fold", folds=3).held_out(IDS, "north")
+    assert (caught.value.code, caught.value.where) == ("MMF-507", "north")
 
 
 @pytest.mark.parametrize("folds", [[0, 1], [0, 1, 3], [0, 1, -1]])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmfed_client.opening import open_site
 from mmfed_common.errors import CohortError, DataError, StudyError
 from mmfed_common.study import Study
 from mmfed_simulations.consortium import check_consortium, load_consortium
@@ -132,3 +133,34 @@ def test_a_folder_without_a_cohort_is_named(tmp_path: Path, name: str) -> None:
         load_consortium(tmp_path / name, STUDY, tmp_path)
     assert caught.value.code == "MMF-201"
     assert caught.value.where == str(tmp_path / name)
+
+
+def fold_study() -> Study:
+    """The study, which holds out the first of three folds."""
+    return STUDY.with_changes(evaluation={"rule": "fold", "folds": 3, "fold": 0})
+
+
+def test_a_site_without_folds_is_refused_as_it_refuses_itself(tmp_path: Path) -> None:
+    """Simulation and site follow one rule: nobody falls back to folds by hash, and the site is named."""
+    with_folds = table().assign(fold=[i % 3 for i in range(60)])
+    folder = as_folders(tmp_path / "some", with_folds)
+    for site in ("a", "c"):
+        path = folder / site / "cohort.toml"
+        path.write_text(
+            path.read_text().replace('id_column = "id"', 'id_column = "id"\nfold_column = "fold"')
+        )
+    with pytest.raises(StudyError) as caught:
+        load_consortium(folder, fold_study(), folder)
+    assert (caught.value.code, caught.value.where) == ("MMF-507", "b")
+    with pytest.raises(StudyError) as caught:
+        open_site(fold_study(), "b", folder / "b", None)
+    assert (caught.value.code, caught.value.where) == ("MMF-507", "b")
+    assert open_site(fold_study(), "a", folder / "a", None).held_out.any()
+    assert len(load_consortium(folder, STUDY, folder).sites()) == 3
+
+
+def test_a_consortium_without_any_folds_is_refused_too(tmp_path: Path) -> None:
+    folder = as_folders(tmp_path / "none", table())
+    with pytest.raises(StudyError) as caught:
+        load_consortium(folder, fold_study(), folder).sites()
+    assert caught.value.code == "MMF-507"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mmfed_client.cohort import Cohort
 from mmfed_common.errors import StudyError
+from mmfed_common.heldout import hash_folds
 from mmfed_common.study import Study
 
 FoldRule = Literal["cohort", "random", "leave-site-out"]
@@ -32,7 +33,7 @@ class FoldPlan:
     Attributes
     ----------
     cohort
-        The cohort; without its own folds where these are not used.
+        The cohort, with the folds that are used.
     folds
         The folds, in order.
     statement
@@ -85,7 +86,7 @@ def plan_folds(study: Study, cohort: Cohort, rule: FoldRule) -> FoldPlan:
         count = max(cohort.folds) + 1
         how = "as the cohort's fold column gives them"
     else:
-        cohort = replace(cohort, folds=None)
+        cohort = replace(cohort, folds=hash_folds(study.study.seed, cohort.patients.patient_ids, count))
         how = "by hash of the patient id"
     folds = tuple(
         Fold(str(k), study.with_changes(evaluation={"rule": "fold", "folds": count, "fold": k, "sites": ()}))

@@ -9,6 +9,7 @@ import pytest
 from tests.simulations.evaluation.toy_cohort import STUDY, toy_cohort
 
 from mmfed_common.errors import StudyError
+from mmfed_common.heldout import hash_folds
 from mmfed_simulations.evaluation.folds import plan_folds, training_follow_up
 
 COHORT = toy_cohort()
@@ -28,7 +29,8 @@ def test_the_cohorts_folds_are_used_or_not() -> None:
     np.testing.assert_array_equal(own.held_out(own.folds[1]), np.array(COHORT.folds) == 1)
     random = plan_folds(STUDY.with_changes(evaluation={"folds": 3}), COHORT, "random")
     assert len(random.folds) == 3
-    assert random.cohort.folds is None
+    assert random.cohort.folds == hash_folds(STUDY.study.seed, COHORT.patients.patient_ids, 3)
+    assert random.cohort.folds != COHORT.folds
 
 
 def test_a_site_is_left_out_whole() -> None:
