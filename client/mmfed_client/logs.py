@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -61,9 +62,7 @@ class LogFile:
     """``log.jsonl``; only the supervisor's process writes it, entries of the node come to it by a pipe."""
 
     def __init__(self, path: Path) -> None:
-        self.handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8", delay=True
-        )
+        self.handler = _Lines(path, maxBytes=MOST_BYTES, backupCount=KEPT, encoding="utf-8", delay=True)
         self.handler.setFormatter(_JsonLines())
 
     def take_over(self, level: int = logging.INFO) -> None:
@@ -84,6 +83,14 @@ class LogFile:
 def send_logs(deliver: Deliver, level: int = logging.INFO) -> None:
     """Hand every entry of this process to a function, e.g. one that writes it into a pipe."""
     _route(_Delivering(deliver), level)
+
+
+class _Lines(logging.handlers.RotatingFileHandler):
+    """Its file; what cannot be written is lost without a word, for a full disk is told by the status."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class _JsonLines(logging.Formatter):

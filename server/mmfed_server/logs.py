@@ -42,6 +42,14 @@ class JsonLines(logging.Formatter):
         return json.dumps(content, ensure_ascii=False, default=str)
 
 
+class _Lines(RotatingFileHandler):
+    """The log's file; what cannot be written is lost, for a full disk is told by the status."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 class PlainLines(logging.Formatter):
     """Writes a record for a person who looks at the terminal."""
 
@@ -66,9 +74,7 @@ def logging_to(folder: Path, *, quiet: bool = False) -> Iterator[None]:
 
     Warnings of Flower and of the web server go to the file too.
     """
-    file = RotatingFileHandler(
-        folder / LOG_FILE, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8"
-    )
+    file = _Lines(folder / LOG_FILE, maxBytes=MOST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
     file.setFormatter(JsonLines())
     handlers: list[logging.Handler] = [file]
     if not quiet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,7 +70,8 @@ class _Teller:
 
     def line(self, text: str) -> None:
         if not self._quiet:
-            typer.echo(text, err=True)
+            with suppress(OSError):  # a full disk, or a terminal that is gone: the site's work goes on
+                typer.echo(text, err=True)
 
     def __call__(self, status: Status) -> None:
         from mmfed_client.cli.status import headline
