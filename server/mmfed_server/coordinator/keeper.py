@@ -17,7 +17,7 @@ from mmfed_server.logs import tell
 from mmfed_server.monitoring import Metrics
 
 TICK_SECONDS = 1.0
-CERTIFICATE_SECONDS = 600.0
+CERTIFICATE_SECONDS = 20.0
 SEEN_SECONDS = 60.0
 
 
@@ -61,6 +61,7 @@ class Keeper:
         self._software: dict[str, list[str]] = {}
         self._certificate = b""
         self._certificate_due = 0.0
+        self._warned: list[str] = []
         self._seen_due = 0.0
         self._trouble = ""
 
@@ -179,7 +180,9 @@ class Keeper:
             warnings.append(f"The server's certificate could not be renewed: {error.code} {error.what}.")
         warnings += self.federation.certificate_warnings(now)
         for warning in warnings:
-            tell("certificate", logging.WARNING, warning=warning)
+            if warning not in self._warned:
+                tell("certificate", logging.WARNING, warning=warning)
+        self._warned = warnings
         left = self.federation.server_certificate.not_valid_after_utc - now
         self.metrics.set_certificate_days(left.total_seconds() / 86400)
         self.board.note(warnings=warnings)

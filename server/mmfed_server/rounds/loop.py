@@ -139,7 +139,7 @@ class Rounds:
             past,
             self.spool,
             self.block_of,
-            lambda attempt, refusals: self._note_repeat(place.round, attempt, refusals),
+            lambda attempt, refusals: self._note_repeat(place, attempt, refusals),
         )
         self._say_where(place)
         try:
@@ -268,7 +268,7 @@ class Rounds:
                 state.sites[refusal.site].last_refusal = str(refusal)
             self.record.event("refused", site=refusal.site, code=refusal.code, reason=refusal.reason)
 
-    def _say_where(self, place: Place) -> None:
+    def _say_where(self, place: Place, **more: Any) -> None:
         self.record.write_status(
             "running",
             round=place.round,
@@ -276,8 +276,11 @@ class Rounds:
             stage=place.stage.level,
             present=list(self.roster.eligible),
             missing=list(self.roster.absent),
+            **more,
         )
 
-    def _note_repeat(self, round_number: int, attempt: int, refusals: list[Refusal]) -> None:
+    def _note_repeat(self, place: Place, attempt: int, refusals: list[Refusal]) -> None:
+        """Say at once who keeps the round from ending: the next attempt may take long."""
         reasons = {refusal.site: str(refusal) for refusal in refusals}
-        self.record.event("round-repeated", round=round_number, attempt=attempt, refused=reasons)
+        self.record.event("round-repeated", round=place.round, attempt=attempt, refused=reasons)
+        self._say_where(place, refused=reasons)
