@@ -9,6 +9,7 @@ import typer
 from mmfed_server.cli.enrol import enrol
 from mmfed_server.cli.export import export
 from mmfed_server.cli.init import init
+from mmfed_server.cli.ledger import ledger
 from mmfed_server.cli.runs import app as runs_app
 from mmfed_server.cli.start import start
 from mmfed_server.cli.status import status
@@ -40,3 +41,4 @@ app.command()(start)
 app.command()(status)
 app.add_typer(runs_app, name="runs")
 app.command()(export)
+app.command()(ledger)

@@ -249,6 +249,22 @@ class SiteRegistry:
                 LedgerHead(row.length, row.head, datetime.fromtimestamp(row.noted_at, UTC)) for row in rows
             ]
 
+    def last_key(self, site: str) -> SitePublicKey:
+        """The key that a site was last enrolled with, also when it was revoked since.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-434`` when there is no such site, ``MMF-435`` when it has not joined.
+        """
+        with self._transaction() as connection:
+            record = _record(connection, site)
+            used = select(site_keys.c.public_key).where(site_keys.c.fingerprint == record.fingerprint)
+            found = connection.execute(used).first()
+        if found is None:
+            raise NetworkError("MMF-435", "the site has not joined", site)
+        return SitePublicKey.from_pem(found.public_key.encode())
+
     def note_refusal(self, site: str, code: str) -> bool:
         """Count a refused update; the third in a row puts the site in quarantine.
 

@@ -12,7 +12,18 @@ from tests.server.serving import founded
 from mmfed_common.kit import Kit
 from mmfed_server.cli.program import run
 
-COMMANDS = ["init", "enrol", "start", "status", "runs", "export", "study new", "study sign", "study show"]
+COMMANDS = [
+    "init",
+    "enrol",
+    "start",
+    "status",
+    "runs",
+    "export",
+    "ledger",
+    "study new",
+    "study sign",
+    "study show",
+]
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
