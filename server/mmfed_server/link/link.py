@@ -19,6 +19,7 @@ from mmfed_common.errors import NetworkError
 from mmfed_server.link.fleet import Fleet
 from mmfed_server.link.front import Front
 from mmfed_server.link.grid import LinkGrid
+from mmfed_server.link.silence import Impatient
 from mmfed_server.link.spool import Spool
 from mmfed_server.link.state import LEASE, MOST_REPLY, SiteState, Traffic
 
@@ -86,6 +87,7 @@ class Link:
         self._socket = _bound(listen)
         config = uvicorn.Config(
             Front(self._fleet, portal),
+            http=Impatient,
             ssl_context_factory=lambda _config, _default: self._tls,
             lifespan="off",
             access_log=False,
