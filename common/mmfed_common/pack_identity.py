@@ -13,8 +13,8 @@ from pathlib import Path
 
 LONGEST_HEADER = 4096
 CHUNK = 1024 * 1024
-MOST_BYTES = 8 * 1024**3
-"""Of the content, unpacked; a file that claims more is no pack."""
+MOST_BYTES = 1024**3
+"""Of the content, unpacked, since it is read into memory whole; a file that holds more is no pack."""
 
 
 def pack_identity(path: Path, most_bytes: int = MOST_BYTES) -> str | None:

@@ -31,7 +31,7 @@ from mmfed_common.portal_protocol import (
 from mmfed_common.signed_study import MOST_BYTES, SignedStudy
 from mmfed_common.signing import SiteKey
 
-MOST_PACK_BYTES = 2 * 1024**3
+MOST_PACK_BYTES = 512 * 1024**2
 PACK_SECONDS = 3600.0
 LEFTOVER = ".fetch-"
 LEFTOVER_SECONDS = 86400.0
