@@ -9,19 +9,29 @@ from mmfed_client.node import reports as r
 from mmfed_client.status import Sent, State, Status, now_text
 from mmfed_common.error_codes import CODES
 
+UNTIL_SENT = ("MMF-310", "MMF-311", "MMF-312")
+"""Of a ledger that cannot be used: whether it can is not known before the next answer has its receipt."""
+
+
+def begun(status: Status, state: State, **changes: Any) -> Status:
+    """Give the status after a step that went well; what keeps answers from leaving stays told meanwhile."""
+    lasting = status.code in UNTIL_SENT
+    code, cause = (status.code, status.cause) if lasting else ("", "")
+    return status.entered(state, code, cause, **changes)
+
 
 def after_report(status: Status, report: dict[str, Any]) -> Status:
     """Give the status after a report; one that says nothing about the status leaves it as it is."""
     event = report["event"]
     if event == r.OPENING:
-        return status.entered(State.opening)
+        return begun(status, State.opening)
     if event == r.OPENED:
-        return status.entered(State.connecting)
+        return begun(status, State.connecting)
     if event == r.CONNECTED:
-        return status.entered(State.ready, doing="", attempts=0)
+        return begun(status, State.ready, doing="", attempts=0)
     if event == r.WORKING:
         number = _count(report, "round") or status.round
-        return status.entered(State.working, doing=str(report.get("kind", "")), round=number)
+        return begun(status, State.working, doing=str(report.get("kind", "")), round=number)
     if event == r.SENT:
         sent = Sent(
             str(report.get("kind", "")),

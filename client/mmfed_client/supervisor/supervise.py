@@ -25,7 +25,7 @@ from mmfed_client.supervisor.lock import NodeLock
 from mmfed_client.supervisor.offers import INTERVAL_SECONDS, SLOW_SECONDS, Answer, OfferWatch
 from mmfed_client.supervisor.patience import Patience
 from mmfed_client.supervisor.permission import Decision, Permission, Stamp
-from mmfed_client.supervisor.reading import after_report
+from mmfed_client.supervisor.reading import after_report, begun
 from mmfed_common.errors import MachineError, MmfedError
 from mmfed_common.signed_study import SignedStudy
 
@@ -190,7 +190,7 @@ class Supervisor:
         self._patience = Patience(decision.study.aggregation.deadline_seconds)
         logger.info("the node starts", extra=about(study=decision.study_hash, process=self._node.pid))
         status = self._described(decision)
-        self._show(status.entered(State.opening, node_pid=self._node.pid, restarts=restarts))
+        self._show(begun(status, State.opening, node_pid=self._node.pid, restarts=restarts))
 
     def _kill_if_hung(self, node: NodeProcess) -> None:
         silent = self._patience.exhausted(self._status.state)

@@ -108,3 +108,14 @@ def test_a_notice_of_the_coordinator_is_shown_until_an_answer_comes_without_one(
     assert status.next_step
     assert told(status, {**sent, "notice": ""}).code == ""
     assert told(STATUS, {**sent, "notice": "made up"}).cause == ""
+
+
+def test_a_ledger_that_cannot_be_written_is_told_until_an_answer_has_left() -> None:
+    status = after_report(STATUS, {"event": r.ENDED, "code": "MMF-311", "cause": "No space left on device"})
+    steps: list[dict[str, Any]] = [{"event": name} for name in (r.OPENING, r.OPENED, r.CONNECTED)]
+    for step in [*steps, {"event": r.WORKING, "kind": "train", "round": 3}]:
+        status = after_report(status, step)
+        assert (status.code, status.cause) == ("MMF-311", "No space left on device")
+    assert after_report(status, {"event": r.SENT, "kind": "train", "bytes": 9}).code == ""
+    lost = after_report(STATUS, {"event": r.ENDED, "code": "MMF-470", "cause": "no connection"})
+    assert after_report(lost, {"event": r.CONNECTED}).code == ""
