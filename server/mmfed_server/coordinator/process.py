@@ -23,7 +23,7 @@ from mmfed_server.coordinator.told_record import ToldRecord
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation, Offers, SiteRegistry
 from mmfed_server.link.grid import LinkGrid
-from mmfed_server.link.link import Certificates, Link
+from mmfed_server.link.link import Link
 from mmfed_server.logs import logging_to, tell
 from mmfed_server.monitoring import LOOPBACK, Metrics
 from mmfed_server.plan import RoundReport, RunPlan
@@ -150,10 +150,8 @@ class Coordinator:
         return None if signed is None else shelf.offer(shelf.open(signed))
 
     def _link(self, registry: SiteRegistry, offers: Offers) -> Link:
-        shown = self.federation.certificates
-        certificates = Certificates(shown.ca_pem, shown.cert_path, shown.key_path)
         portal = make_portal(self.federation, registry, offers)
-        return Link(self.federation.listen, certificates, self.federation.spool, portal)
+        return Link(self.federation.listen, self.federation.certificates, self.federation.spool, portal)
 
     def _serve_metrics(self, stack: ExitStack, metrics: Metrics) -> str:
         """Serve them if there is a port; a port that is taken costs the metrics, not the study."""

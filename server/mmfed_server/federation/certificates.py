@@ -35,9 +35,9 @@ class Certificates:
     Attributes
     ----------
     ca_pem
-        The authority's certificate.
+        The authority's certificate, which sites hold.
     cert_path, key_path
-        The server's certificate and its private key (PEM).
+        The server's certificate (with its chain, if there is one) and its private key (PEM).
     """
 
     ca_pem: bytes

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from mmfed_common.durable import write_durably
-from mmfed_common.errors import ModelError, NetworkError
+from mmfed_common.errors import NetworkError
 from mmfed_common.names import is_sha256
-from mmfed_common.pack_identity import pack_identity
 from mmfed_common.signed_study import SignedStudy
 from mmfed_server.federation.folder import Federation
+from mmfed_server.federation.kept import keep_pack, keep_study
 
 
 class Offers:
@@ -54,8 +53,8 @@ class Offers:
         knowledge = study.contract.knowledge
         try:
             if knowledge is not None:
-                self._keep_pack(knowledge.sha256, pack)
-            write_durably(federation.study_file(signed.hash), signed.to_json().encode(), 0o600)
+                keep_pack(federation, knowledge.sha256, pack)
+            keep_study(federation, signed)
         except OSError as error:
             raise NetworkError(
                 "MMF-432", f"cannot be written: {error.strerror}", str(federation.path)
@@ -74,13 +73,3 @@ class Offers:
             return None
         file = self.federation.pack_file(sha256)
         return file if file.is_file() else None
-
-    def _keep_pack(self, sha256: str, pack: Path | None) -> None:
-        kept = self.federation.pack_file(sha256)
-        if kept.is_file() and pack_identity(kept) == sha256:
-            return
-        if pack is None or not pack.is_file():
-            raise ModelError("MMF-601", "the study's knowledge pack is not there", str(pack or sha256))
-        if pack_identity(pack) != sha256:
-            raise ModelError("MMF-602", "it is not the pack that the study names", str(pack))
-        write_durably(kept, pack.read_bytes(), 0o600)

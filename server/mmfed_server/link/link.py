@@ -8,7 +8,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from mmfed_common.errors import NetworkError
+from mmfed_server.federation.certificates import Certificates
 from mmfed_server.link.fleet import Fleet
 from mmfed_server.link.front import Front
 from mmfed_server.link.grid import LinkGrid
@@ -27,23 +27,6 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2; those of TLS 1.3 are all good."""
 STOP_SECONDS = 5
 CONNECTIONS = 1000
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """What the port presents.
-
-    Attributes
-    ----------
-    ca_pem
-        Certificate of the authority, which sites hold.
-    cert_path, key_path
-        The server's certificate (with its chain, if there is one) and its private key.
-    """
-
-    ca_pem: bytes
-    cert_path: Path
-    key_path: Path
 
 
 class Link:

@@ -14,6 +14,7 @@ from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_server.federation import Federation
+from mmfed_server.federation.kept import keep_pack, keep_study
 
 SIGNED_DAYS = 365
 RENEW_BEFORE = timedelta(days=7)
@@ -131,7 +132,7 @@ class StudyShelf:
 
     def _sign(self, study: Study, days: int) -> SignedStudy:
         signed = SignedStudy.sign(study, self.key, self.federation.name, days)
-        write_durably(self.federation.study_file(study.hash), signed.to_json().encode())
+        keep_study(self.federation, signed)
         return signed
 
     def _keep_pack(self, study: Study, folder: Path) -> None:
@@ -142,7 +143,7 @@ class StudyShelf:
             self.topology(study)  # checks the copy that is here
             return
         KnowledgePack.load_for(reference, folder)
-        write_durably(kept, (folder / reference.file).read_bytes())
+        keep_pack(self.federation, reference.sha256, folder / reference.file)
 
     def _kept(self, digest: str) -> SignedStudy | None:
         return self._load(digest) if self.federation.study_file(digest).is_file() else None

@@ -15,7 +15,7 @@ from mmfed_common.errors import NetworkError
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation, Offers, SiteRegistry
 from mmfed_server.federation.certificates import certificate_pem
-from mmfed_server.link.link import Certificates, Link
+from mmfed_server.link.link import Link
 from mmfed_server.portal import make_portal
 
 ABSENT = "GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -47,10 +47,8 @@ def registry(federation: Federation) -> SiteRegistry:
 
 @pytest.fixture
 def link(federation: Federation, registry: SiteRegistry) -> Iterator[Link]:
-    shown = federation.certificates
     portal = make_portal(federation, registry, Offers(federation))
-    certificates = Certificates(shown.ca_pem, shown.cert_path, shown.key_path)
-    with Link(federation.listen, certificates, federation.spool, portal) as opened:
+    with Link(federation.listen, federation.certificates, federation.spool, portal) as opened:
         yield opened
 
 

@@ -22,8 +22,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from starlette.types import Receive, Scope, Send
 
 from mmfed_common.signing import SiteKey
+from mmfed_server.federation import Certificates
 from mmfed_server.link.http import answer
-from mmfed_server.link.link import Certificates, Link
+from mmfed_server.link.link import Link
 from mmfed_server.link.state import LEASE, MOST_REPLY
 
 
