@@ -14,13 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from mmfed_common.durable import write_durably
+from mmfed_common.durable import write_status
 from mmfed_common.error_codes import CODES
 from mmfed_common.errors import MmfedError
 
 logger = logging.getLogger(__name__)
-
-PRIVATE = 0o600
 
 
 class State(StrEnum):
@@ -133,12 +131,13 @@ class StatusFile:
         """Replace the file if anything changed; a full disk is logged and stops nothing."""
         if self._last is not None and replace(status, updated="") == replace(self._last, updated=""):
             return
-        self._last = status
         text = json.dumps(replace(status, updated=now_text()).as_dict(), indent=2)
         try:
-            write_durably(self.path, text.encode(), PRIVATE)
+            write_status(self.path, text)
         except OSError as error:
             logger.warning("MMF-112 the status cannot be written: %s", error.strerror)
+        else:
+            self._last = status
 
     def read(self) -> Status | None:
         """Read the file; None where there is none, or one that cannot be understood."""

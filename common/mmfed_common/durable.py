@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the operating system says when there is no room."""
+ROOM = 8192
+"""A status file takes a multiple of this, so that there is room in it when there is none on the disk."""
+
+
+def write_status(path: Path, text: str) -> None:
+    """Replace a small JSON file as :func:`write_durably` does, readable by its owner only.
+
+    On a full disk it is written over where it lies, which takes no new room: then, too, it must be able to
+    say what is wrong. A reader who comes in that moment may find it torn.
+
+    Raises
+    ------
+    OSError
+        As the operating system gives it, when neither is possible.
+    """
+    content = text.encode()
+    content = content.ljust(-(-len(content) // ROOM) * ROOM)
+    try:
+        write_durably(path, content, 0o600)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        path.with_name(f"{path.name}.partial").unlink(missing_ok=True)
+        _write_over(path, content, error)
+
+
+def _write_over(path: Path, content: bytes, full: OSError) -> None:
+    with open(path, "r+b", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size != len(content):
+            raise full
+        file.write(content)
+        os.fsync(file.fileno())
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o666) -> None:

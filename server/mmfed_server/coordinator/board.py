@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mmfed_common.durable import write_durably
+from mmfed_common.durable import write_status
 from mmfed_common.error_codes import CODES
 from mmfed_server.monitoring import Metrics
 
@@ -87,7 +87,7 @@ class Board:
                 self._changed = False
                 content = json.dumps({**self._content, "updated": _now()}, indent=1, ensure_ascii=False)
             try:
-                write_durably(self.path, content.encode(), 0o600)
+                write_status(self.path, content)
             except OSError:
                 with self._lock:
                     self._changed = True

@@ -32,8 +32,8 @@ from mmfed_server.record import RunCatalogue, RunSummary
 from mmfed_server.rounds import run_rounds
 from mmfed_server.studies import StudyShelf
 
-PASSING = ("MMF-403", "MMF-440", "MMF-508", "MMF-530")
-"""What ends a run but may pass: too few sites, the database away, the disk full. It is tried again."""
+PASSING = ("MMF-403", "MMF-440", "MMF-486", "MMF-508", "MMF-530")
+"""What ends a run but may pass: too few sites, the database away, a disk full. It is tried again."""
 DOUBTFUL = ("MMF-402", "MMF-416", "MMF-436", "MMF-441")
 """Refusals that count towards quarantine, besides those of the guard (45x, 46x)."""
 AWAY = ("MMF-462", "MMF-463", "MMF-464", "MMF-465")

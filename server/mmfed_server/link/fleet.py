@@ -27,6 +27,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from google.protobuf.message import Message as Proto
 from starlette.types import Receive, Scope, Send
 
+from mmfed_common.errors import NetworkError
 from mmfed_common.wire import CHUNK, OVERHEAD
 from mmfed_server.link.caller import Caller, Callers, RefusedCallerError
 from mmfed_server.link.http import BodyTooLongError, answer, nothing_here, read_body
@@ -123,6 +124,9 @@ class Fleet:
             await _refuse(send, 413, "the request is too long")
         except DecodeError:
             await _refuse(send, 400, "the request cannot be read")
+        except NetworkError as error:
+            logger.error("%s %s", error.code, error.what)
+            await _refuse(send, 507, "it cannot be kept")
         except (FlowerError, InvalidRunStatusException):
             await _refuse(send, 410, "nothing waits for this")
         else:

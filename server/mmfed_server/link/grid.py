@@ -14,6 +14,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from mmfed_common.error_codes import CODES
+from mmfed_common.errors import NetworkError
 from mmfed_common.wire import UnreadableMessageError, content_objects, read_message
 from mmfed_server.link.state import SiteState
 
@@ -59,8 +60,15 @@ class LinkGrid(Grid):
         timeout
             Seconds from now until the last reply is taken. Time that the consumer spends between two
             replies counts, but a reply that was here in time is not lost by it.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-486``, here or from the iterator, when the spool cannot be written; nobody waits for
+            anything then, and all may be sent again.
         """
         deadline = time.monotonic() + timeout
+        self.state.spool.trouble = None
         return self._replies(self._push(messages, timeout), deadline)
 
     def _replies(self, pending: list[str], deadline: float) -> Iterator[Message]:
@@ -106,12 +114,23 @@ class LinkGrid(Grid):
                 names.append(name)
                 if not posted:
                     logger.info("%s was never here", self.site_of(message.metadata.dst_node_id))
+        except NetworkError:
+            for name in names:
+                self._sent.pop(name, None)
+                self.state.forget(name)
+            raise
         finally:
             self.state.spool.delete(holder)
         return names
 
     def _next(self, pending: list[str], deadline: float) -> str | None:
-        """Wait for something to take; None when the time is over."""
+        """Wait for something to take; None when the time is over.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-486`` when what a site sends cannot be kept: it is of no use to wait for more then.
+        """
         with self.state.changed:
             while True:
                 for name in pending:
@@ -122,6 +141,8 @@ class LinkGrid(Grid):
                     request = self.state.request(name)
                     if request is None or not self.state.is_online(request.node):
                         return name
+                if self.state.spool.trouble is not None:
+                    raise self.state.spool.trouble
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None

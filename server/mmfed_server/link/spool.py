@@ -64,6 +64,8 @@ class Spool(ObjectStore):
         self._entries: dict[str, _Entry] = {}
         self._trees: dict[str, ObjectTree] = {}
         self._runs: dict[int, set[str]] = {}
+        self.trouble: NetworkError | None = None
+        """Why the last object could not be written; None when it could."""
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.chmod(0o700)
@@ -108,10 +110,7 @@ class Spool(ObjectStore):
         """
         with self._lock:
             self._entries.setdefault(object_id, _Entry()).holders.add(holder)
-        try:
-            self._store(object_id, content)
-        except OSError as error:
-            raise NetworkError("MMF-486", f"{error.strerror}", str(self.folder)) from None
+        self._store(object_id, content)
 
     def put(self, object_id: str, object_content: bytes) -> None:
         """Store an announced object that came from outside.
@@ -120,6 +119,8 @@ class Spool(ObjectStore):
         ------
         ValueError
             When its bytes are not those that the id promises.
+        NetworkError
+            ``MMF-486`` when it cannot be written.
         """
         if hashlib.sha256(object_content).hexdigest() != object_id:
             raise ValueError("the bytes are not those of the id")
@@ -149,9 +150,11 @@ class Spool(ObjectStore):
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(nonce)
                 file.write(sealed)
-        except OSError:
+        except OSError as error:
             _remove(path)
-            raise
+            self.trouble = NetworkError("MMF-486", f"{error.strerror}", str(self.folder))
+            raise self.trouble from None
+        self.trouble = None
         return path
 
     def get(self, object_id: str) -> bytes | None:

@@ -285,7 +285,7 @@ def test_an_address_that_is_taken_is_named(small: SmallLink, link: Link) -> None
     assert caught.value.code == "MMF-484"
 
 
-def test_a_reply_that_the_disk_does_not_take_is_refused(small: SmallLink, link: Link) -> None:
+def test_a_reply_that_the_disk_does_not_take_ends_the_wait(small: SmallLink, link: Link) -> None:
     codes: list[str] = []
 
     def work(connection: FleetConnection, incoming: Incoming) -> None:
@@ -298,6 +298,7 @@ def test_a_reply_that_the_disk_does_not_take_is_refused(small: SmallLink, link: 
         except NetworkError as error:
             codes.append(error.code)
 
-    with site(small, link, "north", work):
-        assert list(link.grid().stream(requests(link, 2**20), 2)) == []
+    with site(small, link, "north", work), pytest.raises(NetworkError) as refused:
+        list(link.grid().stream(requests(link, 2**20), 20))
+    assert refused.value.code == "MMF-486"
     assert codes == ["MMF-478"]
