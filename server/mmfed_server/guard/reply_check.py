@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,10 +102,8 @@ def each_array(message: Message, expected: Expected) -> Iterator[tuple[str, Tens
     NetworkError
         ``MMF-450`` to ``MMF-453``, at the first array that is wrong.
     """
-    try:
+    with _refused(expected):
         yield from each_of_record(message.content.array_records[m.ARRAYS], expected.arrays or {})
-    except UnexpectedArraysError as error:
-        raise _refuse(CODE_OF[error.difference], expected, str(error)) from None
 
 
 def each_array_in_place(message: Message, expected: Expected) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -115,8 +114,15 @@ def each_array_in_place(message: Message, expected: Expected) -> Iterator[tuple[
     NetworkError
         ``MMF-450`` to ``MMF-453``, at the first array that is wrong.
     """
-    try:
+    with _refused(expected):
         yield from each_view(message.content.array_records[m.ARRAYS], expected.arrays or {})
+
+
+@contextmanager
+def _refused(expected: Expected) -> Iterator[None]:
+    """Give arrays that are not the expected ones their code."""
+    try:
+        yield
     except UnexpectedArraysError as error:
         raise _refuse(CODE_OF[error.difference], expected, str(error)) from None
 
