@@ -154,7 +154,8 @@ def _evaluate(message: Message, site: LocalSite, gate: Gate, *, held_out: bool) 
     place = _place(message, site)
     index = site.test if held_out else site.validation
     model = site.load(_weights(message, site, place))
-    loss = loss_of(site, model, _scaling(message, site), place.stage.level, index)
+    scaling, cell = _scaling(message, site), gate.minimum_cell
+    loss = loss_of(site, model, scaling, place.stage.level, index, cell)
     return gate.evaluation(message, loss)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import torch
 
 from mmfed_client.training.local_site import LocalSite
 from mmfed_common.model import MultimodalNetwork
-from mmfed_common.patients import PatientTensors
+from mmfed_common.patients import Outcomes, PatientTensors
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Level
 from mmfed_common.tasks.multitask import patient_losses
@@ -35,7 +35,12 @@ def chunks(patients: PatientTensors, index: npt.NDArray[np.int64]) -> Iterator[P
 
 
 def loss_of(
-    site: LocalSite, model: MultimodalNetwork, scaling: Scaling, level: Level, index: npt.NDArray[np.int64]
+    site: LocalSite,
+    model: MultimodalNetwork,
+    scaling: Scaling,
+    level: Level,
+    index: npt.NDArray[np.int64],
+    minimum_cell: int = 1,
 ) -> LossSum:
     """Sum the loss over patients in evaluation mode.
 
@@ -43,11 +48,29 @@ def loss_of(
     ----------
     index
         ``(n,)`` indices of patients of the site.
+    minimum_cell
+        A task, or label, that is known for fewer of these patients is left out: who sends the weights of the
+        tasks could make the sum that of a single task, and so of the few patients who have it.
     """
     model.eval()
     total = 0.0
+    here = torch.from_numpy(index).to(site.patients.outcomes.response.device)
+    asked = _common(site.patients.outcomes.select(here), minimum_cell)
     with torch.no_grad():
-        for patients in chunks(site.patients, index):
+        for number, patients in enumerate(chunks(site.patients, index)):
+            first = number * CHUNK
+            place = torch.arange(first, first + len(patients), device=here.device)
             predictions = model(patients, scaling, level)
-            total += float(patient_losses(model, predictions, patients.outcomes).double().sum())
+            total += float(patient_losses(model, predictions, asked.select(place)).double().sum())
     return LossSum(total, len(index))
+
+
+def _common(outcomes: Outcomes, least: int) -> Outcomes:
+    """Outcomes without the tasks and labels that fewer than ``least`` patients have."""
+    response, toxicity = outcomes.response, outcomes.toxicity_known
+    return replace(
+        outcomes,
+        survival_known=outcomes.survival_known & (outcomes.survival_known.sum() >= least),
+        response=torch.where((response >= 0).sum() >= least, response, -1),
+        toxicity_known=toxicity & (toxicity.sum(dim=0) >= least),
+    )

@@ -12,6 +12,7 @@ from tests.simulations.small_federation import gene_study, small_patients, small
 from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite, train_round
 from mmfed_client.training.local import batches
+from mmfed_client.training.losses import loss_of
 from mmfed_common.errors import MmfedError
 from mmfed_common.patients import NodeTensors
 from mmfed_common.scaling import Moments, Scaling
@@ -184,3 +185,19 @@ def test_the_number_of_threads_is_put_back() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_an_evaluation_leaves_out_what_only_a_few_patients_have() -> None:
+    """With task weights made for it, the sum would be the loss of the one patient who has a response."""
+    study = gene_study()
+    site = local_site(study, 60)
+    assert len(site.test) > 5
+    outcomes = site.patients.outcomes
+    outcomes.response[:] = -1
+    outcomes.response[site.test[0]] = 1
+    scaling, model = scaling_of(site), site.model
+    nobody = loss_of(site, model, scaling, "full", site.test, minimum_cell=2)
+    somebody = loss_of(site, model, scaling, "full", site.test, minimum_cell=1)
+    outcomes.response[site.test[0]] = 2
+    assert loss_of(site, model, scaling, "full", site.test, minimum_cell=2) == nobody
+    assert somebody != nobody
