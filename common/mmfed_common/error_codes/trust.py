@@ -110,7 +110,7 @@ CODES: dict[str, Code] = {
     ),
     "MMF-441": Code(
         "A site's ledger no longer holds an entry that the site told before.",
-        "Ask the site for `mmfed-client ledger export`, compare it with `mmfed-server ledger SITE EXPORT`, and "
-        "lift the quarantine only when it is explained.",
+        "Ask the site for `mmfed-client ledger export`, compare it with `mmfed-server ledger SITE EXPORT`, "
+        "and lift the quarantine only when it is explained.",
     ),
 }
