@@ -24,7 +24,7 @@ CODES: dict[str, Code] = {
     ),
     "MMF-320": Code(
         "The site's policy cannot be read.",
-        "Nothing runs without a policy: restore policy.toml in the site's home, `docs/policy.md` explains it.",
+        "Nothing runs without a policy: restore policy.toml in the site's home; see `docs/policy.md`.",
     ),
     "MMF-321": Code(
         "The site's policy is not valid.",
@@ -32,7 +32,7 @@ CODES: dict[str, Code] = {
     ),
     "MMF-322": Code(
         "The site's policy refuses the study.",
-        "Each reason is listed with its remedy; the policy is the site's to change, the study the coordinator's.",
+        "Each reason is listed with its remedy; the site may change its policy, the coordinator the study.",
     ),
     "MMF-323": Code(
         "Fewer patients than the site's policy asks for.",
@@ -40,7 +40,7 @@ CODES: dict[str, Code] = {
     ),
     "MMF-324": Code(
         "The site's policy does not list this coordinator.",
-        "Compare the fingerprint with the coordinator by phone, then add it to `coordinators` in policy.toml.",
+        "Compare the fingerprint by telephone, then add it to `coordinators` in policy.toml.",
     ),
     "MMF-325": Code(
         "The site's policy does not allow the study's strategy.",
@@ -52,7 +52,7 @@ CODES: dict[str, Code] = {
     ),
     "MMF-327": Code(
         "The site's policy does not let anything run at this hour.",
-        "Wait: the site goes on by itself in the next allowed hours; `hours` and `days` stand in policy.toml.",
+        "Wait: the site goes on by itself in the next allowed hours; see `hours`, `days` in policy.toml.",
     ),
     "MMF-328": Code(
         "The site's policy asks for differential privacy, which the study does not have.",
