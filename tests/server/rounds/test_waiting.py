@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +136,15 @@ def test_a_second_answer_to_one_message_is_refused_and_the_first_counts(tmp_path
     sites = small_sites(study)
 
     class Twice(StreamedGrid):
-        def stream(self, messages: Iterable[Message], timeout: float) -> Any:
-            for reply in super().stream(messages, timeout):
+        def stream(self, messages: Iterable[Message], timeout: float) -> Iterator[Message]:
+            """Send at once: what the messages hold is gone after the call."""
+            return twice(super().stream(messages, timeout))
+
+    def twice(replies: Iterator[Message]) -> Iterator[Message]:
+        for reply in replies:
+            yield reply
+            if reply.metadata.message_type == m.TRAIN:
                 yield reply
-                if reply.metadata.message_type == m.TRAIN:
-                    yield reply
 
     grid = federation(study, sites)
     grid.__class__ = Twice
