@@ -58,6 +58,10 @@ LedgerKnown = Callable[[str], int]
 """Site: gives how many entries its ledger had when it was last heard; asked before each request to it."""
 
 
+Quarantined = Callable[[], Mapping[str, str]]
+"""Gives site → code of those that are in quarantine at this moment."""
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """Everything that the server needs to run a study.
@@ -90,8 +94,10 @@ class RunPlan:
         ``"deadline"``: the run ends when too few sites come before the study's deadline. ``"patient"``: it
         goes on waiting, and its status says so and who is missing.
     sites_now
-        Gives the names of the sites that may take part at this moment, as enrolment, revocation and
-        quarantine change them; None: always ``sites``.
+        Gives the names of the sites that are enrolled at this moment; None: always ``sites``.
+    quarantined
+        Gives those that are in quarantine, and why; asked before each exchange. They are told once and asked
+        nothing until it is lifted. None: there is no quarantine.
     stop
         When it is set, the run ends before its next exchange with ``MMF-521``, to be gone on with later.
     """
@@ -109,4 +115,5 @@ class RunPlan:
     record: RunRecord | None = field(default=None, compare=False)
     wait_for_sites: Literal["deadline", "patient"] = "deadline"
     sites_now: Callable[[], Collection[str]] | None = field(default=None, compare=False)
+    quarantined: Quarantined | None = field(default=None, compare=False)
     stop: Event | None = field(default=None, compare=False)

@@ -83,10 +83,6 @@ class Keeper:
         self._end.set()
         self._thread.join()
 
-    def active(self) -> frozenset[str]:
-        """Sites that may take part just now: enrolled, and not in quarantine."""
-        return self._active
-
     def expected(self) -> frozenset[str]:
         """Sites to wait for a little before a run begins: those that may take part, and those invited."""
         return self._active | self._invited

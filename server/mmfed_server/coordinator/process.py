@@ -214,7 +214,8 @@ class _Service:
             on_success=self.registry.note_success,
             record=ToldRecord(self.engine, run, spool, self.board),
             wait_for_sites="patient",
-            sites_now=self.keeper.active,
+            sites_now=self.registry.keys,
+            quarantined=self.registry.quarantined,
             stop=self.process.stop,
         )
 

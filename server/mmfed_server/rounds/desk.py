@@ -106,12 +106,20 @@ class Desk:
         """The site that a node's key belongs to; empty where the grid does not know."""
         return self.grid.site_of(node) if isinstance(self.grid, StreamingGrid) else ""
 
+    def enrolled(self) -> frozenset[str]:
+        """Sites that are enrolled at this moment, those in quarantine included."""
+        return frozenset(self.plan.sites if self.plan.sites_now is None else self.plan.sites_now())
+
+    def quarantined(self) -> Mapping[str, str]:
+        """Sites in quarantine at this moment, and why."""
+        return {} if self.plan.quarantined is None else self.plan.quarantined()
+
     def refused(self, site: str, error: Exception, round_number: int) -> Refusal:
         """Note that an answer of a site was refused: it is told, and so is the plan."""
         code, reason = "MMF-450", f"it cannot be read ({type(error).__name__})"
         if isinstance(error, NetworkError):
             code, reason = error.code, error.what
-        enrolled = self.plan.sites_now() if self.plan.sites_now is not None else self.plan.sites
+        enrolled = self.enrolled()
         if site in enrolled or site not in self.notices:  # who is out hears why, not that it is out
             self.notices[site] = code
         if self.plan.on_refusal is not None and site in enrolled and (site, round_number) not in self.told:

@@ -43,6 +43,7 @@ def pooled_loss(
     kind
         ``EVALUATE_HELD_OUT`` or ``EVALUATE_VALIDATION``.
     """
+    roster.leave_out(desk)
     sites = roster.eligible
     content = RecordDict(
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from flwr.app import RecordDict
 
@@ -19,6 +19,8 @@ from mmfed_server.rounds.exchange import Answer, Refusal, exchange, request
 POLL_SECONDS = 0.05
 SETTLE_SECONDS = 10.0
 """How long no further node may come before a run begins with fewer than are enrolled."""
+LAST_WORD_SECONDS = 5.0
+"""Most seconds to wait that a site in quarantine has heard why; what it answers is dropped."""
 MOST_TIMES_THE_MEDIAN = 100
 """A site that counts more patients than so many times the median of the others is not believed."""
 
@@ -40,6 +42,7 @@ class Roster:
         self.node_of: dict[str, int] = {}
         self.patients: dict[str, int] = {}
         self.announced: dict[str, int] = {}
+        self.told: set[str] = set()
 
     @property
     def eligible(self) -> tuple[str, ...]:
@@ -71,7 +74,7 @@ class Roster:
         found, since = 0, time.monotonic()
         while found < len(self.enrolled) and (now := time.monotonic()) < give_up:
             desk.refuse_to_go_on_when_stopped()
-            there = len(list(desk.grid.get_node_ids()))
+            there = len(self._nodes(desk, desk.quarantined()))
             if there > found:
                 found, since = there, now
             elif found >= rule.minimum_sites and now - since > SETTLE_SECONDS:
@@ -79,10 +82,13 @@ class Roster:
             time.sleep(POLL_SECONDS)
 
     def refresh(self, desk: Desk, round_number: int = 0) -> list[Refusal]:
-        """Forget nodes that are gone and ask new ones who they are; gives what was wrong with some."""
-        if desk.plan.sites_now is not None:
-            self.enrolled = tuple(sorted(desk.plan.sites_now()))
-        nodes = set(desk.grid.get_node_ids())
+        """Forget nodes that are gone and ask new ones who they are; gives what was wrong with some.
+
+        Sites in quarantine are told so once, and asked nothing until it is lifted.
+        """
+        barred = self.leave_out(desk)
+        self._tell(desk, barred)
+        nodes = set(self._nodes(desk, barred))
         still = {site: node for site, node in self.node_of.items() if node in nodes}
         self.node_of = {site: node for site, node in still.items() if site in self.enrolled}
         unknown = sorted(nodes - set(still.values()))
@@ -98,6 +104,35 @@ class Roster:
             except (NetworkError, *UNREADABLE) as error:
                 refusals.append(desk.refused(answer.site, error, round_number))
         return refusals + self._refuse_implausible(desk, round_number)
+
+    def leave_out(self, desk: Desk) -> Mapping[str, str]:
+        """Leave out at once who may not take part any more; gives the sites in quarantine, and why."""
+        barred = desk.quarantined()
+        self.enrolled = tuple(sorted(desk.enrolled() - barred.keys()))
+        self.node_of = {site: node for site, node in self.node_of.items() if site not in barred}
+        for site in self.told - barred.keys():
+            desk.notices.pop(site, None)
+        self.told &= barred.keys()
+        return barred
+
+    def _nodes(self, desk: Desk, barred: Collection[str]) -> list[int]:
+        return [node for node in desk.grid.get_node_ids() if desk.site_of(node) not in barred]
+
+    def _tell(self, desk: Desk, barred: Mapping[str, str]) -> None:
+        """Tell sites in quarantine why, once; again only when they were away in between."""
+        if not barred:
+            return
+        there = {desk.site_of(node): node for node in desk.grid.get_node_ids()}
+        self.told &= there.keys()
+        nodes = sorted(there[site] for site in barred if site in there and site not in self.told)
+        if not nodes:
+            return
+        names = {node: desk.site_of(node) for node in nodes}
+        desk.notices.update({site: barred[site] for site in names.values()})
+        requests = [request(m.HELLO, node, self.study.hash, 0) for node in nodes]
+        desk.address(requests, names)
+        exchange(desk.grid, requests, names, min(LAST_WORD_SECONDS, desk.deadlines.hello_seconds()))
+        self.told.update(names.values())
 
     def _hello(self, desk: Desk, nodes: Sequence[int]) -> tuple[list[Answer], list[Refusal]]:
         """Ask nodes for their names; until one is proven, what is wrong is said of the connection."""

@@ -12,11 +12,12 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from tests.server.faulty_federation import reference_contract, run_streamed
-from tests.simulations.small_federation import small_sites, small_study
+from tests.simulations.small_federation import CLINICAL_STAGE, small_sites, small_study
 
 from mmfed_common import messages as m
 from mmfed_common.errors import NetworkError
 from mmfed_common.study import Study
+from mmfed_server.plan import RoundReport
 from mmfed_server.record import RunState
 
 BAD = "site-2"
@@ -221,28 +222,42 @@ def test_an_update_without_the_sites_seal_is_refused(without: RunState, tmp_path
 
 
 def test_a_site_in_quarantine_is_not_asked_and_comes_back_when_it_is_lifted(tmp_path: Path) -> None:
-    asked: list[int] = []
-    barred: set[str] = set()
+    """Also not for its loss in the very round; one last word tells it why, whether it answers or not."""
+    asked: list[tuple[str, int]] = []
+    barred: dict[str, str] = {}
 
-    def spoil(site: str, request: Message, reply: Message) -> Message:
-        if site == BAD and request.metadata.message_type == m.TRAIN:
-            asked.append(int(str(request.content.config_records[m.CONFIG][m.ROUND])))
-            if asked[-1] == 1:
-                barred.add(BAD)
-            change, _ = KINDS["NaN"]
-            if asked[-1] < 3:
-                change(reply.content)
+    def spoil(site: str, request: Message, reply: Message) -> Message | None:
+        if site != BAD:
+            return reply
+        asked.append(
+            (request.metadata.message_type, int(str(request.content.config_records[m.CONFIG][m.ROUND])))
+        )
+        if barred:
+            return None
+        if asked[-1] == (m.TRAIN, 1):
+            KINDS["NaN"][0](reply.content)
         return reply
 
-    sites = small_sites(study(), (20, 24, 30, 22, 26))
-    names = {data.name for data in sites}
+    def lift(report: RoundReport) -> None:
+        if report.round == 3:
+            assert asked == [(m.HELLO, 0), (m.TRAIN, 1), (m.HELLO, 0)]
+            asked.clear()
+            barred.clear()
+
+    seen = small_study(
+        training={"stages": [{**CLINICAL_STAGE, "rounds": 4}]},
+        evaluation={"every": 1},
+        contract=reference_contract(),
+    )
+    sites = small_sites(seen, (20, 24, 30, 22, 26))
     state = run_streamed(
-        study(),
+        seen,
         sites,
         tmp_path,
         spoil,
-        sites_now=lambda: names - barred,
-        progress=lambda report: barred.clear() if report.round == 2 else None,
+        quarantined=lambda: barred,
+        on_refusal=lambda site, code, reason: barred.update({site: code}),
+        progress=lift,
     )
-    assert asked == [1, 3]
+    assert asked == [(m.HELLO, 0), (m.TRAIN, 4), (m.EVALUATE_HELD_OUT, 4)]
     assert state.sites[BAD].rounds == 1

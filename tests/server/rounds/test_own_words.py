@@ -49,13 +49,13 @@ def test_without_ledgers_no_request_speaks_of_one(tmp_path: Path) -> None:
 
 
 def test_a_site_in_quarantine_hears_why(tmp_path: Path) -> None:
-    """It is not asked to train any more; the question who is there tells it."""
+    """It is asked nothing any more, and the last word tells it why."""
     heard: list[object] = []
-    barred: set[str] = set()
+    barred: dict[str, str] = {}
 
     def seals(site: str, answer: Message) -> None:
         if site == BAD and m.LOSS in answer.content.metric_records[m.METRICS]:
-            barred.add(BAD)
+            barred[BAD] = "MMF-441"
             raise NetworkError("MMF-441", "entry 4 of its ledger is another one now", site)
 
     def listen(site: str, request: Message, reply: Message) -> Message:
@@ -64,8 +64,8 @@ def test_a_site_in_quarantine_hears_why(tmp_path: Path) -> None:
         return reply
 
     sites = small_sites(study(), (20, 24, 30, 22))
-    names = {data.name for data in sites}
-    state = run_streamed(study(), sites, tmp_path, listen, seals=seals, sites_now=lambda: names - barred)
+    state = run_streamed(study(), sites, tmp_path, listen, seals=seals, quarantined=lambda: barred)
     assert state.sites[BAD].rounds == 0
     assert heard[-1] == "MMF-441"
-    assert heard.count("MMF-441") == len([code for code in heard if code is not None])
+    assert heard.count("MMF-441") == 1
+    assert state.sites[BAD].last_refusal.startswith("MMF-441")
