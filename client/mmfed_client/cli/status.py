@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,10 +45,11 @@ def status(
         else:
             stdout().print(_table(place, now))
         return
-    if as_json:
-        _print_changes(place)
-    else:
-        _show_live(place)
+    with suppress(KeyboardInterrupt):  # how a person stops looking
+        if as_json:
+            _print_changes(place)
+        else:
+            _show_live(place)
 
 
 def status_now(home: SiteHome) -> Status:
