@@ -27,7 +27,7 @@ from mmfed_common.signing import SitePublicKey
 from mmfed_common.wire import message_object, tree_of
 from mmfed_server.link.spool import Spool
 
-LEASE = 60.0
+LEASE = 45.0
 """Seconds of silence after which a site counts as gone."""
 MOST_REPLY = 4 * 2**30
 MOST_LATE = 1000
