@@ -52,4 +52,5 @@ CODES: dict[str, Code] = {
         "The connection to a site was lost while it worked.",
         "Nothing need be done: the site is asked again as soon as it is back.",
     ),
+    "MMF-466": Code("An answer is longer than any answer of this study can be.", SITE),
 }

@@ -18,6 +18,7 @@ from mmfed_common.study import Study
 from mmfed_server.coordinator.board import Board
 from mmfed_server.coordinator.keeper import Keeper
 from mmfed_server.coordinator.lock import ServerLock
+from mmfed_server.coordinator.reply_bound import ROOM, most_reply_bytes
 from mmfed_server.coordinator.seals import EnrolledSeals
 from mmfed_server.coordinator.told_record import ToldRecord
 from mmfed_server.database import open_database
@@ -151,7 +152,8 @@ class Coordinator:
 
     def _link(self, registry: SiteRegistry, offers: Offers) -> Link:
         portal = make_portal(self.federation, registry, offers)
-        return Link(self.federation.listen, self.federation.certificates, self.federation.spool, portal)
+        where = self.federation
+        return Link(where.listen, where.certificates, where.spool, portal, most_reply=ROOM)
 
     def _serve_metrics(self, stack: ExitStack, metrics: Metrics) -> str:
         """Serve them if there is a port; a port that is taken costs the metrics, not the study."""
@@ -196,7 +198,9 @@ class _Service:
         self.board.note(run=run, round=done, rounds=study.training.rounds)
         self.metrics.set_rounds(study.training.rounds, done)
         tell("run goes on" if goes_on else "run begins", run=run, study=study.hash[:12], rounds_done=done)
-        return self._attempts(grid, self._plan(study, run))
+        plan = self._plan(study, run)
+        grid.bound_replies(most_reply_bytes(study, plan.topology))
+        return self._attempts(grid, plan)
 
     def _plan(self, study: Study, run: str) -> RunPlan:
         spool = self.process.federation.spool / "rounds"

@@ -203,7 +203,10 @@ class Fleet:
             self.state.note_late(call.caller.node, metadata.message_type)
             raise RefusedError(410, "no reply is waited for")
         count = sum(1 for _ in iterate_object_tree(tree))
-        if tree.object_id != metadata.message_id or count > self.state.most_reply // CHUNK + TREE_EXTRA:
+        if count > self.state.most_reply // CHUNK + TREE_EXTRA:
+            self.state.refuse_length(waiting)
+            raise RefusedError(413, "the reply is too long")
+        if tree.object_id != metadata.message_id:
             raise RefusedError(400, "the tree is not that of a reply")
         try:
             response = fleet_handlers.push_messages(request, self.state)
@@ -226,6 +229,7 @@ class Fleet:
             return objects.PushObjectResponse(stored=True)
         size = len(request.object_content)
         if waiting.taken + size > self.state.most_reply:
+            self.state.refuse_length(waiting)
             raise RefusedError(413, "the reply is too long")
         response = await asyncio.to_thread(fleet_handlers.push_object, request, self.state)
         if not response.stored:
@@ -247,7 +251,7 @@ def _awaited(waiting: Request, reply: Message) -> bool:
     """Whether the site and the run are right and no other reply is here."""
     metadata = reply.metadata
     right = (waiting.node, waiting.run_id) == (metadata.src_node_id, metadata.run_id)
-    return right and waiting.reply in ("", metadata.message_id)
+    return right and not waiting.too_long and waiting.reply in ("", metadata.message_id)
 
 
 async def _refuse(send: Send, status: int, why: str) -> None:

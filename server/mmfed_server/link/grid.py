@@ -29,6 +29,7 @@ GLANCE = 1.0
 """Seconds between two looks at who is still there, when nothing happens."""
 GONE = "NodeUnavailable"
 UNREADABLE = "MMF-487"
+TOO_LONG = "MMF-466"
 _push_numbers = itertools.count(1)
 
 
@@ -48,11 +49,16 @@ class LinkGrid(Grid):
         """The site's name; empty when there is no such node."""
         return self.state.site_of(node)
 
+    def bound_replies(self, most: int) -> None:
+        """Refuse replies of more bytes from now on, before more than that has been kept of one."""
+        self.state.most_reply = most
+
     def stream(self, messages: Iterable[Message], timeout: float) -> Iterator[Message]:
         """Send messages now, and yield each reply when all of it is here.
 
         A reply is read from disk when it is asked for, so that one is in memory at a time. A site that is
-        not there, leaves, or sends what cannot be read gives an error reply whose source is its own node.
+        not there, leaves, or sends what cannot be read or is too long gives an error reply whose source is
+        its own node.
         A site that has not answered in time gives none; its reply is refused if it comes later.
 
         Parameters
@@ -135,7 +141,7 @@ class LinkGrid(Grid):
             while True:
                 for name in pending:
                     request = self.state.request(name)
-                    if request is not None and request.answered:
+                    if request is not None and (request.answered or request.too_long):
                         return name
                 for name in pending:
                     request = self.state.request(name)
@@ -153,6 +159,9 @@ class LinkGrid(Grid):
         sent = self._sent.pop(name)
         request = self.state.request(name)
         try:
+            if request is not None and request.too_long:
+                logger.warning("%s %s", TOO_LONG, self.site_of(sent.metadata.dst_node_id))
+                return _error(sent, TOO_LONG)
             if request is None or not request.answered:
                 return Message(Error(ErrorCode.NODE_UNAVAILABLE, GONE), reply_to=sent)
             found = read_message(request.reply, self._content, self.state.most_reply)
@@ -161,8 +170,7 @@ class LinkGrid(Grid):
             return found
         except UnreadableMessageError as error:
             logger.warning("%s %s: %s", UNREADABLE, self.site_of(sent.metadata.dst_node_id), error)
-            reason = f"{UNREADABLE} {CODES[UNREADABLE].meaning}"
-            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=sent)
+            return _error(sent, UNREADABLE)
         finally:
             self.state.forget(name)
 
@@ -213,6 +221,11 @@ class LinkGrid(Grid):
     ) -> Iterable[Message]:
         """Send messages and wait for all replies, all of which are then in memory."""
         return list(self.stream(messages, LONGEST if timeout is None else timeout))
+
+
+def _error(sent: Message, code: str) -> Message:
+    reason = f"{code} {CODES[code].meaning}"
+    return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=sent)
 
 
 def _answers(reply: Message, sent: Message) -> bool:

@@ -57,6 +57,8 @@ class Request:
         What of the reply has not come yet.
     taken
         Bytes of the reply that came so far.
+    too_long
+        Whether a reply was refused for its length; no other is taken then.
     """
 
     stub: Message
@@ -64,6 +66,7 @@ class Request:
     reply: str = ""
     missing: set[str] = field(default_factory=set)
     taken: int = 0
+    too_long: bool = False
 
     @property
     def node(self) -> int:
@@ -183,7 +186,7 @@ class SiteState(InMemoryLinkState):
                 return False
             self.nodes[node_id].status = NodeStatus.OFFLINE
             for request in self._requests.values():
-                if request.node == node_id and not request.answered:
+                if request.node == node_id and not request.answered and not request.too_long:
                     self._drop_reply(request)
                     request.stub.metadata.delivered_at = ""
             return super().activate_node(node_id, heartbeat_interval)
@@ -275,6 +278,13 @@ class SiteState(InMemoryLinkState):
             request.taken += size
             if not request.missing:
                 self.changed.notify_all()
+
+    def refuse_length(self, request: Request) -> None:
+        """Drop what came of a reply that is too long, and let whoever waits for it know."""
+        with self.changed:
+            self._drop_reply(request)
+            request.too_long = True
+            self.changed.notify_all()
 
     def forget(self, name: str) -> None:
         """End the wait for a reply, and remove request and reply."""

@@ -24,6 +24,9 @@ from mmfed_server.rounds.exchange import (
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What code raises that reads a stranger's bytes and did not think of everything; the run goes on."""
 
+REFUSED_ON_THE_WAY = ("MMF-458", "MMF-466")
+"""A second answer, and one that is too long: the site's doing, and seen before the answer is read."""
+
 
 @dataclass
 class Desk:
@@ -70,10 +73,8 @@ class Desk:
             if isinstance(found, Answer):
                 self.deadlines.measured(timed_as, found.seconds)
                 yield self._verified(found, round_number)
-            elif found.code == "MMF-458":
-                yield self.refused(found.site, NetworkError(found.code, found.reason), round_number)
             else:
-                yield found
+                yield self.noted(found, round_number)
         yield from late_answers(self.grid)
 
     def address(self, messages: Iterable[Message], names: Mapping[int, str]) -> None:
@@ -113,6 +114,12 @@ class Desk:
     def quarantined(self) -> Mapping[str, str]:
         """Sites in quarantine at this moment, and why."""
         return {} if self.plan.quarantined is None else self.plan.quarantined()
+
+    def noted(self, found: Refusal, round_number: int) -> Refusal:
+        """Count what was refused on its way here; that no answer came is not counted."""
+        if found.code not in REFUSED_ON_THE_WAY:
+            return found
+        return self.refused(found.site, NetworkError(found.code, found.reason), round_number)
 
     def refused(self, site: str, error: Exception, round_number: int) -> Refusal:
         """Note that an answer of a site was refused: it is told, and so is the plan."""

@@ -94,7 +94,8 @@ class Roster:
         unknown = sorted(nodes - set(still.values()))
         if not unknown:
             return []
-        answers, refusals = self._hello(desk, unknown)
+        answers, unanswered = self._hello(desk, unknown)
+        refusals = [desk.noted(found, round_number) for found in unanswered]
         for answer in answers:
             try:
                 site = self._name(answer.message.content)

@@ -223,10 +223,51 @@ def test_a_reply_may_not_be_too_long_nor_another_than_announced(
     for _ in range(3):
         link.state.session(session).taken += CHUNK  # type: ignore[union-attr]
     assert post(http, "push-object", north, push).status_code == 413
+    assert post(http, "push-object", north, push).status_code == 410
     south = PushObjectRequest(
         node=activate(http, small.keys["south"]), session_id=session, run_id=grid.run_id
     )
     assert post(http, "push-object", small.keys["south"], south).status_code == 410
+
+
+def too_many(name: str, mine: int, run: int) -> PushMessagesRequest:
+    """The announcement of a reply in a thousand parts."""
+    found = reply(mine, name, run=run, src=mine)
+    del found.message_object_trees[:]
+    parts = [ObjectTree(object_id=f"{n:064x}") for n in range(1000)]
+    found.message_object_trees.append(ObjectTree(object_id="ab" * 32, children=parts))
+    return found
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_who_waits_for_a_reply_that_is_too_long_hears_so_at_once(
+    http: httpx.Client, small: SmallLink, link: Link, announced: bool
+) -> None:
+    north = small.keys["north"]
+    mine = activate(http, north)
+    grid, kept = link.grid(), len(link.state.spool)
+    waiting = grid.stream([request(mine.node_id, model(400))], 60.0)
+    (name,) = grid._sent
+    if announced:
+        begun = post(http, "push-messages", north, too_many(name, mine.node_id, grid.run_id))
+        assert begun.status_code == 413
+    else:
+        begun = post(
+            http, "push-messages", north, reply(mine.node_id, name, run=grid.run_id, src=mine.node_id)
+        )
+        session = PushMessagesResponse.FromString(begun.content).session_id
+        link.state.session(session).taken = 2**20  # type: ignore[union-attr]
+        push = PushObjectRequest(
+            node=mine, run_id=grid.run_id, object_id="ab" * 32, object_content=b"x", session_id=session
+        )
+        assert post(http, "push-object", north, push).status_code == 413
+    again = post(http, "push-messages", north, reply(mine.node_id, name, run=grid.run_id, src=mine.node_id))
+    assert again.status_code == 410
+    found = next(waiting)
+    assert found.metadata.src_node_id == mine.node_id
+    assert found.error.reason is not None
+    assert found.error.reason.startswith("MMF-466")
+    assert len(link.state.spool) == kept
 
 
 def test_trees_that_are_none_are_refused(http: httpx.Client, small: SmallLink, link: Link) -> None:
@@ -238,7 +279,6 @@ def test_trees_that_are_none_are_refused(http: httpx.Client, small: SmallLink, l
     for tree in (
         ObjectTree(object_id="cd" * 32),
         ObjectTree(object_id="ab" * 32, children=[ObjectTree(object_id="../../etc/passwd")]),
-        ObjectTree(object_id="ab" * 32, children=[ObjectTree(object_id=f"{n:064x}") for n in range(1000)]),
     ):
         del good.message_object_trees[:]
         good.message_object_trees.append(tree)
