@@ -81,6 +81,10 @@ class RotateRequest(Section):
         return _transcript("rotate", content)
 
 
+STANDS_STILL = ("MMF-440", "MMF-486", "MMF-508", "MMF-530")
+"""Told instead of an offer while the server cannot go on, and no site can help it to."""
+
+
 class Refusal(Section):
     """Why a request was refused; only told to who has proved a secret or a key."""
 

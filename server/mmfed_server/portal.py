@@ -26,6 +26,7 @@ from mmfed_common.portal_protocol import (
     OFFER_PATH,
     PACKS_PATH,
     ROTATE_PATH,
+    STANDS_STILL,
     JoinRequest,
     KeyReply,
     Refusal,
@@ -108,7 +109,7 @@ class Portal:
                 logger.error("portal: %s", error)
                 return Response(status_code=503)
             logger.warning("portal refuses: %s", error)
-            return self._refusal(error)
+            return self._told(error.code)
 
     def _handler(self, method: str, path: str) -> Callable[[PortalRequest, str], Response] | None:
         fixed = {
@@ -140,7 +141,10 @@ class Portal:
         return self._confirmed(transcript, key)
 
     def _offer(self, parts: PortalRequest, _host: str) -> Response:
-        self._seen(self.authentication.site_of(parts))
+        record = self.authentication.site_of(parts)
+        if (code := self.offers.trouble()) in STANDS_STILL:
+            return self._told(code)
+        self._seen(record)
         signed = self.offers.current
         if signed is None:
             return Response(status_code=204)
@@ -173,8 +177,8 @@ class Portal:
         reply = KeyReply(fingerprint=key.fingerprint, signature=signature.hex())
         return Response(reply.model_dump_json(), media_type="application/json")
 
-    def _refusal(self, error: MmfedError) -> Response:
-        refusal = Refusal(code=error.code, time=time_text(self.registry.clock()))
+    def _told(self, code: str) -> Response:
+        refusal = Refusal(code=code, time=time_text(self.registry.clock()))
         return Response(refusal.model_dump_json(), status_code=403, media_type="application/json")
 
     def _seen(self, record: SiteRecord) -> None:

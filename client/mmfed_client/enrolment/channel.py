@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import httpx
 from pydantic import ValidationError
 
+from mmfed_common.error_codes import CODES
 from mmfed_common.errors import NetworkError
 from mmfed_common.names import parse_time, utc_now
-from mmfed_common.portal_protocol import Refusal
+from mmfed_common.portal_protocol import STANDS_STILL, Refusal
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
@@ -90,7 +91,7 @@ class Channel:
         NetworkError
             ``MMF-428`` when the server cannot be reached or the way breaks, ``MMF-429`` when its certificate
             is not one of the federation, ``MMF-430`` when something else answers, and what the portal tells:
-            ``MMF-424`` with the difference of the clocks and the codes of :data:`TOLD`.
+            ``MMF-424`` with the difference of the clocks, ``MMF-442`` and the codes of :data:`TOLD`.
         """
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         end = time.monotonic() + most_seconds
@@ -136,6 +137,8 @@ class Channel:
             way = "ahead of" if difference > 0 else "behind"
             what = f"this clock is {abs(difference):.0f} s {way} the server's ({refusal.time})"
             raise NetworkError("MMF-424", what, self.address)
+        if refusal.code in STANDS_STILL:
+            raise NetworkError("MMF-442", f"{refusal.code}: {CODES[refusal.code].meaning}", self.address)
         if refusal.code not in TOLD:
             raise NetworkError("MMF-430", "the server refuses with an unknown code", self.address)
         raise NetworkError(refusal.code, TOLD[refusal.code], self.address)

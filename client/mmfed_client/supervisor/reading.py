@@ -8,9 +8,12 @@ from typing import Any
 from mmfed_client.node import reports as r
 from mmfed_client.status import Sent, State, Status, now_text
 from mmfed_common.error_codes import CODES
+from mmfed_common.errors import MmfedError
 
 UNTIL_SENT = ("MMF-310", "MMF-311", "MMF-312")
 """Of a ledger that cannot be used: whether it can is not known before the next answer has its receipt."""
+
+STANDS_STILL = "MMF-442"
 
 
 def begun(status: Status, state: State, **changes: Any) -> Status:
@@ -18,6 +21,17 @@ def begun(status: Status, state: State, **changes: Any) -> Status:
     lasting = status.code in UNTIL_SENT
     code, cause = (status.code, status.cause) if lasting else ("", "")
     return status.entered(state, code, cause, **changes)
+
+
+def after_answer(status: Status, error: MmfedError | None) -> Status:
+    """Give the status after the coordinator was asked for its offer: is it why this site waits?"""
+    if status.state is not State.ready or status.code not in ("", STANDS_STILL):
+        return status  # what this site has to say of itself is the nearer cause
+    if error is not None and error.code == STANDS_STILL:
+        return status.troubled(State.ready, error)
+    if error is None and status.code == STANDS_STILL:
+        return status.entered(State.ready)
+    return status
 
 
 def after_report(status: Status, report: dict[str, Any]) -> Status:

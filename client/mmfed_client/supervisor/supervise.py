@@ -25,7 +25,7 @@ from mmfed_client.supervisor.lock import NodeLock
 from mmfed_client.supervisor.offers import INTERVAL_SECONDS, SLOW_SECONDS, Answer, OfferWatch
 from mmfed_client.supervisor.patience import Patience
 from mmfed_client.supervisor.permission import Decision, Permission, Stamp
-from mmfed_client.supervisor.reading import after_report, begun
+from mmfed_client.supervisor.reading import after_answer, after_report, begun
 from mmfed_common.errors import MachineError, MmfedError
 from mmfed_common.signed_study import SignedStudy
 
@@ -154,6 +154,7 @@ class Supervisor:
     def _take(self, event: Event) -> None:
         if isinstance(event, Answer):
             self._permission.offered(event)
+            self._show(after_answer(self._status, event.error))
             return
         pid, report = event
         if self._node is None or pid != self._node.pid:

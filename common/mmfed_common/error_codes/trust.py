@@ -113,4 +113,8 @@ CODES: dict[str, Code] = {
         "Ask the site for `mmfed-client ledger export`, compare it with `mmfed-server ledger SITE EXPORT`, "
         "and lift the quarantine only when it is explained.",
     ),
+    "MMF-442": Code(
+        "The coordinator's server stands still: its disk is full or its database is away.",
+        "Nothing is to be done here: it goes on by itself. If it lasts, tell the coordinator the code named.",
+    ),
 }

@@ -122,6 +122,7 @@ class Coordinator:
             engine = open_database(self.federation.database_url)
             stack.callback(engine.dispose)
             registry, offers = SiteRegistry(engine), Offers(self.federation)
+            offers.trouble = lambda: str(board.get("code") or "")
             if signed is not None:
                 study = shelf.open(signed)
                 offers.put(signed, shelf.pack_of(study))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from mmfed_common.errors import NetworkError
@@ -19,10 +20,16 @@ class Offers:
     ----------
     federation
         Keeps signed studies and packs in its folder.
+
+    Attributes
+    ----------
+    trouble
+        Gives the code of what ended the run and is tried again; empty without.
     """
 
     def __init__(self, federation: Federation) -> None:
         self.federation = federation
+        self.trouble: Callable[[], str] = str
         self._lock = threading.Lock()
         self._current: SignedStudy | None = None
 

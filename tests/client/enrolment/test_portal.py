@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from mmfed_client.enrolment import PortalClient
 from mmfed_client.home import SiteHome
 from mmfed_common.errors import ModelError, NetworkError
+from mmfed_common.portal_protocol import STANDS_STILL
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.signing import CoordinatorKey
 from mmfed_common.study import Study
@@ -59,6 +60,20 @@ def test_the_offer_arrives_as_it_was_signed(coordinator: Any, study: Study) -> N
     coordinator.offers.withdraw()
     assert client.offer() is None
     assert coordinator.registry.get("north").last_seen is not None
+
+
+@pytest.mark.parametrize("code", STANDS_STILL)
+def test_a_site_is_told_that_the_server_stands_still(coordinator: Any, study: Study, code: str) -> None:
+    client = PortalClient(coordinator.joined("north"))
+    signed = SignedStudy.sign(study, coordinator.federation.coordinator_key, "lung")
+    coordinator.offers.put(signed)
+    coordinator.offers.trouble = lambda: code
+    with pytest.raises(NetworkError) as error:
+        client.offer()
+    assert code_of(error) == "MMF-442"
+    assert code in error.value.what
+    coordinator.offers.trouble = lambda: "MMF-533"
+    assert client.offer() == signed
 
 
 def test_a_coordinator_offers_only_what_it_signed_itself(coordinator: Any, study: Study) -> None:

@@ -15,8 +15,8 @@ from mmfed_client.status import State, Status
 from mmfed_client.supervisor.backoff import Backoff
 from mmfed_client.supervisor.metrics import Metrics, MetricsServer
 from mmfed_client.supervisor.patience import OPENING_SECONDS, SILENT_SECONDS, Patience
-from mmfed_client.supervisor.reading import after_report
-from mmfed_common.errors import MachineError
+from mmfed_client.supervisor.reading import after_answer, after_report
+from mmfed_common.errors import MachineError, NetworkError
 
 STATUS = Status("north", "lungs", study="small", rounds=10)
 
@@ -119,3 +119,18 @@ def test_a_ledger_that_cannot_be_written_is_told_until_an_answer_has_left() -> N
     assert after_report(status, {"event": r.SENT, "kind": "train", "bytes": 9}).code == ""
     lost = after_report(STATUS, {"event": r.ENDED, "code": "MMF-470", "cause": "no connection"})
     assert after_report(lost, {"event": r.CONNECTED}).code == ""
+
+
+def test_a_server_that_stands_still_is_why_a_ready_site_waits() -> None:
+    still = NetworkError("MMF-442", "MMF-508: The disk is full.")
+    ready = STATUS.entered(State.ready)
+    waiting = after_answer(ready, still)
+    assert (waiting.state, waiting.code) == (State.ready, "MMF-442")
+    assert "MMF-508" in waiting.cause
+    assert waiting.next_step
+    assert after_answer(waiting, NetworkError("MMF-428", "no route")) == waiting
+    assert after_answer(waiting, None).code == ""
+    assert after_report(waiting, {"event": r.WORKING, "kind": "train", "round": 3}).code == ""
+    for other in (STATUS.entered(State.working), STATUS.entered(State.ready, "MMF-311", "the ledger")):
+        assert after_answer(other, still) == other
+        assert after_answer(other, None) == other
