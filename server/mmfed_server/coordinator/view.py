@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mmfed_common.error_codes import CODES
+from mmfed_common.errors import MmfedError
+from mmfed_common.names import is_sha256, parse_time, utc_now
+from mmfed_common.signed_study import SignedStudy
 from mmfed_server.coordinator.board import read_board
 from mmfed_server.coordinator.lock import is_served
 from mmfed_server.database import open_database
@@ -13,6 +16,8 @@ from mmfed_server.federation import Federation, SiteRecord, SiteRegistry
 from mmfed_server.record import RunCatalogue
 
 ENDED_SILENTLY = "MMF-555"
+STUDY_ENDED = "MMF-415"
+SIGNS_ANEW = "start the server again: it signs it anew, and sites go on by themselves."
 SHOWN_ROUNDS = 5
 ACTIVE = ("idle", "waiting", "running")
 
@@ -44,7 +49,7 @@ class FederationView:
     last_rounds
         The last rounds of the run, the newest last.
     warnings
-        About certificates and metrics.
+        About certificates, the study's signature and metrics.
     """
 
     federation: str
@@ -114,8 +119,25 @@ def view_of(federation: Federation, rounds: int = SHOWN_ROUNDS) -> FederationVie
         rounds=int(board.get("rounds", 0)),
         sites=[_site(record, noted.get(record.name, {}), totals.get(record.name, {})) for record in records],
         last_rounds=entries,
-        warnings=[*board.get("warnings", []), *([metrics] if metrics.startswith("MMF-") else [])],
+        warnings=[
+            *board.get("warnings", []),
+            *_signature(federation, str(board.get("study", {}).get("hash", ""))),
+            *([metrics] if metrics.startswith("MMF-") else []),
+        ],
     )
+
+
+def _signature(federation: Federation, study_hash: str) -> list[str]:
+    """What is wrong with the signature of the study that sites are offered: they work only while it holds."""
+    if not is_sha256(study_hash):
+        return []
+    try:
+        signed = SignedStudy.from_json(federation.study_file(study_hash).read_bytes())
+        if utc_now() < parse_time(signed.expires):
+            return []
+    except (OSError, ValueError, MmfedError):  # it is kept for the next start only, which says what is wrong
+        return []
+    return [f"{STUDY_ENDED} The study's signature ended at {signed.expires}; {SIGNS_ANEW}"]
 
 
 def _state(board: dict[str, Any], *, served: bool) -> dict[str, str]:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ from sqlalchemy import update
 from tests.server.postgres import running_postgres
 from tests.server.serving import founded, server
 
+from mmfed_common.names import time_text, utc_now
+from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
 from mmfed_server.cli.program import run
 from mmfed_server.coordinator.process import counts_towards_quarantine
 from mmfed_server.coordinator.view import view_of
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation
+from mmfed_server.federation.kept import keep_study
 from mmfed_server.record import RunCatalogue
 from mmfed_server.record.tables import runs
 from mmfed_server.studies import study_template
@@ -69,6 +73,22 @@ def test_a_killed_server_is_called_gone_and_its_run_goes_on(federation: Federati
     with server(federation) as running:
         running.wait_until(lambda status: status.get("state") == "waiting" and "run" in status)
         assert running.status()["run"] == first
+
+
+def test_a_signature_that_ended_is_a_warning(federation: Federation, study: Path) -> None:
+    issued = utc_now() - timedelta(days=1)
+    keep_study(
+        federation,
+        SignedStudy.sign(Study.load(study), federation.coordinator_key, federation.name, 1, issued),
+    )
+    (federation.path / "status.json").write_text(
+        json.dumps({"state": "waiting", "study": {"name": "lung", "hash": Study.load(study).hash}})
+    )
+    (warning,) = view_of(federation).warnings
+    assert warning.startswith("MMF-415 ")
+    assert time_text(issued + timedelta(days=1)) in warning
+    keep_study(federation, SignedStudy.sign(Study.load(study), federation.coordinator_key, federation.name))
+    assert view_of(federation).warnings == []
 
 
 def test_watching_shows_each_change(federation: Federation) -> None:
