@@ -24,7 +24,7 @@ from mmfed_common.arrays import Shapes, blocks
 
 Arrays = NDArray[Any]
 
-PIECE = 2**20
+PIECE = 2**18
 """Most numbers of an array that are averaged at a time."""
 
 

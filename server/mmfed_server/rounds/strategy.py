@@ -24,8 +24,8 @@ from mmfed_common import messages as m
 from mmfed_common.study import Aggregation, Stage
 from mmfed_server.rounds.spool import Piece
 
-PART_BYTES = 4 * 1024 * 1024
-"""How much of a model Flower's strategy is given at a time, at least."""
+PART_BYTES = 1024 * 1024
+"""How much of a model Flower's strategy is given at a time, at least; FedAdam takes several times that."""
 
 
 def flower_strategy(rule: Aggregation, stage: Stage) -> FedAvg:

@@ -128,7 +128,7 @@ def main(sites: int, strategy: str, megabytes: int, arrays: int) -> None:
         state.first_moment, state.second_moment = strategy_of_stage.moments()
         state.next_round = number + 1
         record.commit(state)
-    del state
+    del state, training, strategy_of_stage  # who reads a state is a process that has just begun
     state_again = DatabaseRecord(engine, run, folder).load()
     assert state_again is not None
     print(before, memory("VmHWM"), each * 4 * arrays)
