@@ -37,7 +37,7 @@ from mmfed_client.fleet.answers import fit_to_read
 from mmfed_client.fleet.faults import PASSING, fault_of
 from mmfed_client.fleet.identity import Identity
 from mmfed_client.fleet.objects import objects_of
-from mmfed_common.errors import NetworkError
+from mmfed_common.errors import NetworkError, PrivacyError
 from mmfed_common.signing import SiteKey
 from mmfed_common.wire import UnreadableMessageError, read_message, tree_of
 
@@ -248,7 +248,8 @@ def connect(
     """Connect, and stay connected while the context lasts.
 
     Nothing in here ends the process, raises a signal or tries for ever. The environment's proxy variables are
-    honoured. When the context ends well, or by an interrupt, the site takes its leave; when it ends by an
+    honoured. When the context ends well, or by an interrupt, the site takes its leave; so it does when
+    nothing may leave it (:class:`PrivacyError`), for nobody is to wait for that. When it ends by another
     error it does not, so that it is given its work again when it comes back.
 
     Parameters
@@ -284,7 +285,7 @@ def connect(
         connection._open()
         yield connection
         parting = True
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, PrivacyError):
         parting = True
         raise
     finally:

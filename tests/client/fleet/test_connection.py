@@ -19,7 +19,7 @@ from tests.server.link.small_link import SmallLink, echo, make_authority, model,
 from mmfed_client.fleet import connection as module
 from mmfed_client.fleet.connection import FleetConnection, Incoming, connect
 from mmfed_client.fleet.objects import objects_of
-from mmfed_common.errors import NetworkError
+from mmfed_common.errors import NetworkError, PrivacyError
 from mmfed_common.signing import SiteKey
 from mmfed_common.wire import wire_objects
 from mmfed_server.link.link import Link
@@ -121,6 +121,10 @@ def test_a_site_takes_its_leave_when_it_ends_well_and_not_when_it_fails(small: S
     assert "north" in link.online()
     with pytest.raises(KeyboardInterrupt), connect(small.address, small.ca, small.keys["north"]):
         raise KeyboardInterrupt
+    assert link.online() == {}
+    nothing_may_leave = PrivacyError("MMF-311", "the disk is full")
+    with pytest.raises(PrivacyError), connect(small.address, small.ca, small.keys["north"]):
+        raise nothing_may_leave
     assert link.online() == {}
 
 
