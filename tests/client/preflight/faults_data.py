@@ -40,6 +40,11 @@ def study(section: str, **values: object) -> Plant:
     return plant
 
 
+def many_epochs(site: Site, bench: Bench) -> None:
+    study("training", local_epochs=1000, batch=1)(site, bench)
+    study("aggregation", deadline_seconds=2.0)(site, bench)
+
+
 def renamed(cohort: Any) -> None:
     cohort.frames["clinical"] = cohort.clinical.rename(columns={"age": "Age"})
 
@@ -137,7 +142,11 @@ FAULTS: dict[str, Planted] = {
         driver(SILENT), "device", "MMF-138", "driver again", "could not communicate", State.WARNING
     ),
     "model larger than the memory": Planted(
-        study("model", hidden=2**17), "memory", "MMF-137", "smaller `batch`", "a step needs"
+        study("model", hidden=4096, layers=32, fusion_layers=32),
+        "memory",
+        "MMF-137",
+        "smaller `batch`",
+        "a step needs",
     ),
     "sizes that do not fit": Planted(
         study("model", hidden=10, heads=4),
@@ -150,5 +159,5 @@ FAULTS: dict[str, Planted] = {
     "deadline too short": Planted(
         study("aggregation", deadline_seconds=0.001), "round time", "MMF-140", "deadline_seconds"
     ),
-    "epochs without end": Planted(study("training", local_epochs=10**7), "round time", "MMF-140", "GPU"),
+    "more epochs than time": Planted(many_epochs, "round time", "MMF-140", "GPU"),
 }

@@ -36,7 +36,7 @@ SOON = 90.0
 STUDY = one_column_study()
 ENDLESS = one_column_study(
     "endless",
-    training={"stages": [{"level": "clinical", "rounds": 5}], "local_epochs": 10_000_000, "batch": 1},
+    training={"stages": [{"level": "clinical", "rounds": 5}], "local_epochs": 1000, "batch": 1},
 )
 
 

@@ -52,6 +52,7 @@ def test_all_commands_are_there() -> None:
     assert {path for path in commands() if path[0] == "benchmark"} == {
         ("benchmark", "training"),
         ("benchmark", "rounds"),
+        ("benchmark", "federation"),
     }
 
 
