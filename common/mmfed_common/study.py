@@ -125,7 +125,12 @@ class Training(Section):
 
 
 class Aggregation(Section):
-    """How updates become the next model. Times in seconds."""
+    """How updates become the next model. Times in seconds.
+
+    ``compression``: the type in which changes of weights travel up. ``secure``: sites mask what they send, so
+    that the server learns only the sum over at least ``secure_threshold`` of a round's sites; every change of
+    a single weight is clipped to ±``secure_largest_change`` for it.
+    """
 
     strategy: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
     minimum_sites: Annotated[int, Field(ge=1)] = 2
@@ -137,14 +142,29 @@ class Aggregation(Section):
     beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     tau: Annotated[float, Field(gt=0)] = 1e-6
+    compression: Literal["none", "fp16", "bf16", "int8"] = "none"
+    secure: bool = False
+    secure_threshold: Annotated[float, Field(gt=0.5, le=1)] = 0.67
+    secure_largest_change: Annotated[float, Field(gt=0, le=1000)] = 1.0
 
 
 class Privacy(Section):
-    """Differential privacy."""
+    """Differential privacy: DP-SGD at each site, the unit is one patient.
+
+    ``epsilon`` and ``delta`` bound what a site's training patients lose in this study, all rounds together.
+    ``clipping`` is the largest Euclidean length of one patient's gradient. ``trainable`` names what moves;
+    the rest stays as it was sent. ``scaling_epsilon`` is the part of ``epsilon`` that pays for noisy sums of
+    features where ``normalisation = "federated"``. ``noise``: ``"site"`` adds enough for the guarantee to
+    hold for each update alone; ``"shared"`` a share, with secure aggregation, so that it holds for the sum.
+    """
 
     mode: Literal["none", "dp"] = "none"
-    epsilon: float | None = None
-    delta: float | None = None
+    epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    clipping: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    trainable: Literal["all", "heads", "adapters", "linear"] = "all"
+    scaling_epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
+    noise: Literal["site", "shared"] = "site"
 
 
 class Evaluation(Section):
@@ -221,6 +241,10 @@ class Study(Section):
             raise StudyError("MMF-501", "\n  ".join([f"{len(lines)} fault(s)", *lines]), where) from None
         if study.privacy.mode == "dp":
             raise PrivacyError("MMF-301", 'the study sets `[privacy] mode = "dp"`', where)
+        if study.aggregation.secure:
+            raise PrivacyError("MMF-301", "the study sets `[aggregation] secure = true`", where)
+        if study.aggregation.compression != "none":
+            raise PrivacyError("MMF-301", "the study sets `[aggregation] compression`", where)
         return study
 
     @staticmethod

@@ -198,7 +198,7 @@ def test_a_broken_cohort_is_told_and_repaired_without_a_restart(site: JoinedHome
     with small.open(), running(site, STUDY) as program:
         status = program.reaches(lambda s: s.state is State.trying_again)
         assert status.code == "MMF-200"
-        assert "t.csv" in status.cause
+        assert "MMF-203 t age" in status.cause
         table.write_text(whole)
         program.reaches(lambda s: s.state is State.ready)
     assert not list(site.ledger.entries(kind="receipt"))
