@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from mmfed_client.cli.approve import approve
 from mmfed_client.cli.check import check
 from mmfed_client.cli.join import join
@@ -15,26 +11,14 @@ from mmfed_client.cli.revoke import revoke
 from mmfed_client.cli.rotate import rotate
 from mmfed_client.cli.start import start
 from mmfed_client.cli.status import status
+from mmfed_common.command_line.program import make_app
 
-app = typer.Typer(
-    name="mmfed-client",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = make_app(
+    "mmfed-client",
+    "A site's side of a federation: join it, see and approve what would run, take part, keep the record.",
+    "Start with: [bold]mmfed-client join KIT --cohort cohort.toml[/], then "
+    "[bold]mmfed-client approve[/], then [bold]mmfed-client start[/].",
 )
-
-
-@app.callback(
-    epilog="Start with: [bold]mmfed-client join KIT --cohort cohort.toml[/], then "
-    "[bold]mmfed-client approve[/], then [bold]mmfed-client start[/]."
-)
-def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """A site's side of a federation: join it, see and approve what would run, take part, keep the record."""
-
-
 app.command()(join)
 app.command()(check)
 app.command()(review)

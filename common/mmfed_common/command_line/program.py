@@ -6,6 +6,7 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Annotated
 
 import click
 import typer
@@ -19,6 +20,32 @@ WRONG_USAGE = 64
 DEBUG = "--debug"
 
 RESUME = "Interrupted. The last whole round is safe: the same command with --resume goes on."
+
+
+def make_app(name: str, purpose: str, first_words: str) -> typer.Typer:
+    """Make a program without commands.
+
+    Parameters
+    ----------
+    purpose
+        What it is for, in a sentence or two; stands above its commands in ``--help``.
+    first_words
+        What to type first; stands below them, in Rich's markup.
+    """
+    app = typer.Typer(
+        name=name,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback(help=purpose, epilog=first_words)
+    def _root(
+        debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
+    ) -> None: ...
+
+    return app
 
 
 def run(app: typer.Typer, name: str, arguments: Sequence[str], interrupted: str = RESUME) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from mmfed_common.command_line.program import make_app
 from mmfed_simulations.cli.benchmark import app as benchmark_app
 from mmfed_simulations.cli.check import check
 from mmfed_simulations.cli.cohort import cohort
@@ -13,25 +10,12 @@ from mmfed_simulations.cli.compare import compare
 from mmfed_simulations.cli.run import run
 from mmfed_simulations.knowledge.command import app as knowledge_app
 
-app = typer.Typer(
-    name="mmfed-simulate",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = make_app(
+    "mmfed-simulate",
+    "Federated studies on one machine: make cohorts, run a federation, compare it with its alternatives.",
+    "Start with: [bold]mmfed-simulate cohort --out demo/cohort[/], then "
+    "[bold]mmfed-simulate run demo/cohort/study.toml --cohort demo/cohort --out demo/run[/].",
 )
-
-
-@app.callback(
-    epilog="Start with: [bold]mmfed-simulate cohort --out demo/cohort[/], then "
-    "[bold]mmfed-simulate run demo/cohort/study.toml --cohort demo/cohort --out demo/run[/]."
-)
-def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Federated studies on one machine: make cohorts, run a federation, compare it with its alternatives."""
-
-
 app.command()(cohort)
 app.command()(check)
 app.command()(run)
