@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.one_table import COHORT, one_table_study
 
 from mmfed_client.opening import open_site
 from mmfed_common.errors import MachineError, ModelError
@@ -16,33 +17,7 @@ from mmfed_simulations.site_files import serialise_site, serialise_topology
 from mmfed_simulations.synthetic import SyntheticSettings, make_consortium, write_consortium
 
 SMALL = SyntheticSettings(sites=3, patients=90, genes=40, pathways=6, smallest_site=20)
-COHORT = """
-[cohort]
-id_column = "id"
-site_column = "site"
-fold_column = "fold"
-[tables]
-t = "t.csv"
-[clinical]
-table = "t"
-columns = ["age"]
-[outcome.survival]
-table = "t"
-time = "days"
-event = "died"
-unit = "days"
-"""
-STUDY = Study.from_content(
-    {
-        "study": {"name": "one-table", "seed": 5},
-        "contract": {
-            "clinical": {"age": {"kind": "number", "minimum": 0, "maximum": 120}},
-            "survival": {"bins": [365, 1000, 3000], "horizons": [365]},
-        },
-        "training": {"stages": [{"level": "clinical", "rounds": 1}]},
-        "evaluation": {"rule": "fold", "folds": 3, "fold": 1},
-    }
-)
+STUDY = one_table_study(evaluation={"rule": "fold", "folds": 3, "fold": 1})
 
 
 @pytest.fixture(scope="module")

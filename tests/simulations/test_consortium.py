@@ -7,37 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.one_table import WITHOUT_FOLDS as COHORT
+from tests.one_table import one_table_study
 
 from mmfed_client.opening import open_site
 from mmfed_common.errors import CohortError, DataError, StudyError
 from mmfed_common.study import Study
 from mmfed_simulations.consortium import check_consortium, load_consortium
 
-COHORT = """
-[cohort]
-id_column = "id"
-site_column = "site"
-[tables]
-t = "t.csv"
-[clinical]
-table = "t"
-columns = ["age"]
-[outcome.survival]
-table = "t"
-time = "days"
-event = "died"
-unit = "days"
-"""
-STUDY = Study.from_content(
-    {
-        "study": {"name": "two-forms", "seed": 5},
-        "contract": {
-            "clinical": {"age": {"kind": "number", "minimum": 0, "maximum": 120}},
-            "survival": {"bins": [365, 1000, 3000], "horizons": [365]},
-        },
-        "training": {"stages": [{"level": "clinical", "rounds": 1}]},
-    }
-)
+STUDY = one_table_study()
 
 
 def table(patients: int = 60) -> pd.DataFrame:

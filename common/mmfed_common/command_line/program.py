@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import click
@@ -48,13 +48,15 @@ def make_app(name: str, purpose: str, first_words: str) -> typer.Typer:
     return app
 
 
-def run(app: typer.Typer, name: str, arguments: Sequence[str], interrupted: str = RESUME) -> int:
+def run(
+    open_app: Callable[[], typer.Typer], name: str, arguments: Sequence[str], interrupted: str = RESUME
+) -> int:
     """Run one command of a program.
 
     Parameters
     ----------
-    app
-        The program's commands.
+    open_app
+        Imports the program's commands; called here, so that a person may stop that too.
     name
         What the program is called.
     arguments
@@ -70,7 +72,7 @@ def run(app: typer.Typer, name: str, arguments: Sequence[str], interrupted: str 
     debug = DEBUG in arguments
     rest = [argument for argument in arguments if argument != DEBUG]
     try:
-        code = app(args=rest, prog_name=name, standalone_mode=False)
+        code = open_app()(args=rest, prog_name=name, standalone_mode=False)
     except MmfedError as error:
         if debug:
             traceback.print_exc()

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mmfed_common.command_line.program import run as run_program
+
+if TYPE_CHECKING:
+    import typer
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; gives the exit code."""
-    from mmfed_simulations.cli.app import app
-
-    return run_program(app, "mmfed-simulate", arguments)
+    return run_program(_app, "mmfed-simulate", arguments)
 
 
 def main() -> None:
     """Run the command that the process was started with."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _app() -> typer.Typer:
+    from mmfed_simulations.cli.app import app
+
+    return app
