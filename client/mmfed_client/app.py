@@ -136,7 +136,7 @@ def _train(message: Message, site: LocalSite, gate: Gate) -> Message:
     place = _place(message, site)
     mu = _proximal_mu(message, site)
     weights, scaling = _weights(message, site, place), _scaling(message, site)
-    names = trained_parameters(site.shapes, site.model.block_of, place.stage)
+    names = trained_parameters(site.shapes, site.model.block_of, place.stage, site.study.privacy)
     update = train_round(site, weights, scaling, place, mu)
     allowed = {name: site.shapes[name] for name in names}
     return gate.update(message, update, time.perf_counter() - began, allowed)

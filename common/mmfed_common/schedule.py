@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import get_args
 
-from mmfed_common.study import Level, Stage, Training
+from mmfed_common.study import Level, Privacy, Stage, Training
+from mmfed_common.trainable import may_move
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,15 @@ class Place:
         return self.stage.learning_rate * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
-def trained_parameters(names: Iterable[str], block_of: Callable[[str], str], stage: Stage) -> tuple[str, ...]:
-    """Names of the parameters that a stage trains, sorted: the only ones that travel up."""
-    return tuple(sorted(name for name in names if block_of(name) in stage.trained_blocks))
+def trained_parameters(
+    names: Iterable[str], block_of: Callable[[str], str], stage: Stage, privacy: Privacy
+) -> tuple[str, ...]:
+    """Names of the parameters that a stage trains, sorted: the only ones that travel up.
+
+    Those of the stage's blocks that ``trainable`` names, with and without differential privacy.
+    """
+    blocks, choice = stage.trained_blocks, privacy.trainable
+    return tuple(sorted(name for name in names if block_of(name) in blocks and may_move(name, choice)))
 
 
 def used_parameters(names: Iterable[str], block_of: Callable[[str], str], stage: Stage) -> tuple[str, ...]:

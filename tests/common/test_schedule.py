@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmfed_common.schedule import Place, trained_parameters
-from mmfed_common.study import Stage, Training
+from mmfed_common.study import Privacy, Stage, Training
 
 TRAINING = Training(
     stages=(
@@ -36,5 +36,8 @@ def test_cosine_starts_at_the_stages_rate_in_every_stage_and_falls() -> None:
 def test_a_stage_trains_the_blocks_it_names() -> None:
     names = ["full.a", "clinical.b", "additive.c"]
     first, second = TRAINING.stages
-    assert trained_parameters(names, lambda n: n.split(".")[0], first) == ("clinical.b",)
-    assert trained_parameters(names, lambda n: n.split(".")[0], second) == ("additive.c", "clinical.b")
+    assert trained_parameters(names, lambda n: n.split(".")[0], first, Privacy()) == ("clinical.b",)
+    assert trained_parameters(names, lambda n: n.split(".")[0], second, Privacy()) == (
+        "additive.c",
+        "clinical.b",
+    )

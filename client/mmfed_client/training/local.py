@@ -20,6 +20,7 @@ from mmfed_common.patients import PatientTensors
 from mmfed_common.randomness import derive_seed, numpy_generator
 from mmfed_common.scaling import Scaling
 from mmfed_common.schedule import Place, trained_parameters
+from mmfed_common.study import Privacy
 from mmfed_common.tasks.multitask import patient_losses
 
 
@@ -64,7 +65,7 @@ def train_round(
     """
     study = site.study
     model = site.load(weights)
-    trained = _trained(model, place)
+    trained = trained_of(model, place, study.privacy)
     anchors = [parameter.detach().clone() for parameter in trained.values()] if proximal_mu > 0 else []
     sparse = [p for n, p in trained.items() if place.stage.sparsity > 0 and model.shrinks(n)]
     optimiser = build_optimiser(study.training, place.stage, trained, model.shrinks)
@@ -112,9 +113,10 @@ def batches(site: LocalSite, round_number: int, epoch: int) -> Iterator[npt.NDAr
         yield order[start : start + size]
 
 
-def _trained(model: MultimodalNetwork, place: Place) -> dict[str, Parameter]:
+def trained_of(model: MultimodalNetwork, place: Place, privacy: Privacy) -> dict[str, Parameter]:
+    """Give the parameters that the stage trains, by name; no other asks for a gradient afterwards."""
     parameters = dict(model.named_parameters())
-    names = trained_parameters(parameters, model.block_of, place.stage)
+    names = trained_parameters(parameters, model.block_of, place.stage, privacy)
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in names)
     return {name: parameters[name] for name in names}

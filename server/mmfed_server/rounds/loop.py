@@ -109,9 +109,10 @@ class Rounds:
 
     def _refuse_idle_stages(self, weights: dict[str, Tensor]) -> None:
         for number, stage in enumerate(self.study.training.stages, start=1):
-            if not trained_parameters(weights, self.block_of, stage):
-                blocks = ", ".join(stage.trained_blocks)
-                raise StudyError("MMF-501", f"stage {number} trains {blocks}, which this model does not have")
+            if not trained_parameters(weights, self.block_of, stage, self.study.privacy):
+                what = f"stage {number} trains {', '.join(stage.trained_blocks)}"
+                choice = f"of which `trainable = {self.study.privacy.trainable!r}` moves nothing in this model"
+                raise StudyError("MMF-501", f"{what}, {choice}")
 
     def _patiently(self, work: Callable[[], Result]) -> Result:
         """Do something that needs enough sites; where the plan is patient, wait for them and do it again."""

@@ -1,0 +1,38 @@
+"""Which parameters may move at all: the choices of ``[privacy] trainable``, from few to all.
+
+The noise of a private step grows with the square root of the number of parameters that move, so it pays to
+move few. Each choice holds the one before it:
+
+- ``linear``: what enters a task's score in proportion: baselines, the linear clinical path, the weights of
+  the tasks, and the additive block's gates; pathway memberships stay as they start;
+- ``heads``: also the gates through which the full block enters, so every output of a task;
+- ``adapters``: also what is small everywhere else: every bias, every LayerNorm, and the tokens of the
+  patient and of absent modalities;
+- ``all``: everything.
+
+A stage moves those of its blocks' parameters that the choice names.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Trainable = Literal["all", "heads", "adapters", "linear"]
+
+BY_SIZE: tuple[Trainable, ...] = ("linear", "heads", "adapters", "all")
+
+_LINEAR = r"clinical\..*|additive\.gates\..*"
+_HEADS = rf"{_LINEAR}|full\.gates\..*"
+_ADAPTERS = rf"{_HEADS}|.*\.bias|.*norms?\.([^.]*\.)?weight|full\.fusion\.(absent|patient)\.weight"
+_NAMES: dict[Trainable, re.Pattern[str]] = {
+    "linear": re.compile(_LINEAR),
+    "heads": re.compile(_HEADS),
+    "adapters": re.compile(_ADAPTERS),
+    "all": re.compile(r".*"),
+}
+
+
+def may_move(parameter_name: str, trainable: Trainable) -> bool:
+    """Whether a choice names a parameter of the model."""
+    return _NAMES[trainable].fullmatch(parameter_name) is not None
