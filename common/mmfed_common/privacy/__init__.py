@@ -1,0 +1,6 @@
+"""Privacy accounting: what noise a guarantee needs, what a schedule of noisy steps costs, a study's plan."""
+
+from mmfed_common.privacy.accounting import ACCOUNTANT, composed, epsilon_of, noise_for
+from mmfed_common.privacy.plan import PrivacyPlan
+
+__all__ = ["ACCOUNTANT", "PrivacyPlan", "composed", "epsilon_of", "noise_for"]
