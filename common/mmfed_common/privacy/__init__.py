@@ -1,6 +1,7 @@
 """Privacy accounting: what noise a guarantee needs, what a schedule of noisy steps costs, a study's plan."""
 
+from mmfed_common.mechanism import Mechanism
 from mmfed_common.privacy.accounting import ACCOUNTANT, composed, epsilon_of, noise_for
 from mmfed_common.privacy.plan import PrivacyPlan
 
-__all__ = ["ACCOUNTANT", "PrivacyPlan", "composed", "epsilon_of", "noise_for"]
+__all__ = ["ACCOUNTANT", "Mechanism", "PrivacyPlan", "composed", "epsilon_of", "noise_for"]
