@@ -7,6 +7,7 @@ Only who holds the federation's certificate authority can do this; a test does.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -52,7 +53,11 @@ class RecordingProxy:
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._streams: list[bytearray] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._to_lose = 0
+        self._serving = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread.start()
+        self._serving.wait()
 
     def __enter__(self) -> RecordingProxy:
         return self
@@ -60,7 +65,12 @@ class RecordingProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.close()
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def lose_answers(self, count: int) -> None:
+        """Let the server hear as many of the next requests, and close the connection instead of answering."""
+        self._to_lose = count
 
     def streams(self) -> list[bytes]:
         """Everything that was sent, one item a connection."""
@@ -71,36 +81,45 @@ class RecordingProxy:
         """The same as requests."""
         return [request for stream in self.streams() for request in _requests(stream)]
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                raw, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._carry, args=(raw,), daemon=True).start()
+    async def _serve(self) -> None:
+        """One thread for all connections: OpenSSL allows no two to read and write one connection at once."""
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        async with await asyncio.start_server(self._carry, sock=self._listener, ssl=self._inside):
+            self._serving.set()
+            await self._end.wait()
 
-    def _carry(self, raw: socket.socket) -> None:
-        with suppress(OSError):
-            near = self._inside.wrap_socket(raw, server_side=True)
-            far = self._outside.wrap_socket(
-                socket.create_connection(("127.0.0.1", self._target)), server_hostname="127.0.0.1"
+    async def _carry(self, from_site: asyncio.StreamReader, to_site: asyncio.StreamWriter) -> None:
+        """Carry one connection; the end of either direction ends both."""
+        with suppress(OSError, asyncio.CancelledError):
+            from_server, to_server = await asyncio.open_connection(
+                "127.0.0.1", self._target, ssl=self._outside, server_hostname="127.0.0.1"
             )
             stream = bytearray()
             with self._lock:
                 self._streams.append(stream)
-            threading.Thread(target=self._pump, args=(far, near, None), daemon=True).start()
-            self._pump(near, far, stream)
+            pumps = {
+                asyncio.create_task(self._pump(from_site, to_server, stream)),
+                asyncio.create_task(self._pump(from_server, to_site, None)),
+            }
+            _, other = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in other:
+                pump.cancel()
+            to_server.close()
+        to_site.close()
 
-    def _pump(self, source: ssl.SSLSocket, sink: ssl.SSLSocket, record: bytearray | None) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, record: bytearray | None
+    ) -> None:
         with suppress(OSError):
-            while block := source.recv(BLOCK):
+            while block := await source.read(BLOCK):
                 if record is not None:
                     with self._lock:
                         record.extend(block)
-                sink.sendall(block)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                elif self._to_lose:
+                    self._to_lose -= 1
+                    return
+                sink.write(block)
+                await sink.drain()
 
 
 def _requests(stream: bytes) -> list[Sent]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import ROOT
+from tests.e2e.late_signer import ending
 from tests.e2e.test_people import SECONDS, consortium
 from tests.e2e.told import Told, goes_on, missing, with_cause
 
@@ -17,21 +18,24 @@ from mmfed_common.names import parse_time, utc_now
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
 from mmfed_server.federation import Federation as CoordinatorFolder
-from mmfed_server.federation.kept import keep_study
 from mmfed_simulations.processes.federation import ENVIRONMENT, Federation
 from mmfed_simulations.processes.programs import Program, wait_until
 
-APPROVED_SECONDS = 15.0
-SIGNED_SECONDS = 75.0
-"""Long enough for a server to start."""
+APPROVED_SECONDS = (10.0, 30.0, 90.0)
+"""For how long a signature holds that somebody approves; the next one where the command took longer."""
 
 
-def soon_over(federation: Federation, seconds: float) -> SignedStudy:
-    """The study with a signature of the coordinator that ends in some seconds."""
-    folder = CoordinatorFolder.load(federation.home)
-    issued = utc_now() - timedelta(days=1) + timedelta(seconds=seconds)
-    study = Study.load(federation.study)
-    return SignedStudy.sign(study, folder.coordinator_key, folder.name, 1, issued)
+def approve_briefly(federation: Federation, site: str) -> None:
+    """Approve, at a site, the study with a signature that ends within seconds."""
+    folder, brief = CoordinatorFolder.load(federation.home), federation.folder / "brief.json"
+    signed = SignedStudy.from_json(folder.study_file(Study.load(federation.study).hash).read_bytes())
+    words = ("approve", str(brief), "--yes", "--home", str(federation.site_home(site)))
+    for seconds in APPROVED_SECONDS:
+        brief.write_text(ending(folder, signed, seconds).to_json(), encoding="utf-8")
+        done = federation.call("mmfed-client", *words)
+        if "MMF-415" not in done.stderr:
+            break
+    assert done.returncode == 0, done.stderr
 
 
 def let_certificate_end(federation: Federation) -> None:
@@ -53,13 +57,11 @@ def test_full_disks_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         print("", *done.stdout.splitlines(), sep="\n  ")
 
 
-def start_with_late_signer(federation: Federation) -> None:
-    """Start the server with a signature that it renews only when it has ended, which is soon."""
-    folder = CoordinatorFolder.load(federation.home)
-    keep_study(folder, soon_over(federation, SIGNED_SECONDS))
+def start_with_late_signer(federation: Federation, word: Path) -> None:
+    """Start a server that signs the study anew at a word, for a few seconds."""
     words = ["start", "--dir", str(federation.home), "--study", str(federation.study)]
     signer = Path(__file__).with_name("late_signer.py")
-    command = [sys.executable, str(signer), *words]
+    command = [sys.executable, str(signer), str(word), *words]
     federation.server = Program(command, federation.folder / "late-signer.log", ENVIRONMENT)
     federation.wait_for_server()
 
@@ -67,9 +69,12 @@ def start_with_late_signer(federation: Federation) -> None:
 def signature_ends(federation: Federation) -> None:
     """Wait until the signature of the study has ended."""
     folder = CoordinatorFolder.load(federation.home)
-    text = folder.study_file(Study.load(federation.study).hash).read_bytes()
-    end = parse_time(SignedStudy.from_json(text).expires)
-    wait_until(lambda: utc_now() > end, SECONDS, "the end of the signature")
+    file = folder.study_file(Study.load(federation.study).hash)
+
+    def ended() -> bool:
+        return utc_now() > parse_time(SignedStudy.from_json(file.read_bytes()).expires)
+
+    wait_until(ended, SECONDS, "the end of the signature")
 
 
 def warned(status: dict[str, Any], words: str) -> str:
@@ -96,8 +101,10 @@ def test_who_is_gone_or_no_longer_trusted_is_told(tmp_path: Path, capsys: pytest
         federation.server.kill()
         told.within("server gone, the server", lambda: with_cause(told.server(), "MMF-555"))
         told.within("server gone, the site", lambda: with_cause(told.site(site), "MMF-470"))
-        start_with_late_signer(federation)
+        word = tmp_path / "sign.now"
+        start_with_late_signer(federation, word)
         goes_on(federation)
+        word.touch()
         signature_ends(federation)
         told.within("study over, the site", lambda: with_cause(told.site(site), "MMF-415"))
         told.within("study over, the server", lambda: warned(told.server(), "MMF-415"))
@@ -111,9 +118,7 @@ def test_who_is_gone_or_no_longer_trusted_is_told(tmp_path: Path, capsys: pytest
         federation.type(other, "mmfed-client", "revoke", *place)
         told.within("approval withdrawn, the site", lambda: with_cause(told.site(other), "MMF-332"))
         told.within("approval withdrawn, the server", lambda: missing(told.server(), other))
-        brief = tmp_path / "brief.json"
-        brief.write_text(soon_over(federation, APPROVED_SECONDS).to_json(), encoding="utf-8")
-        federation.type(other, "mmfed-client", "approve", str(brief), "--yes", *place)
+        approve_briefly(federation, other)
         told.within("approval over, the site", lambda: with_cause(told.site(other), "MMF-333"))
         told.within("approval over, the server", lambda: missing(told.server(), other))
         federation.type(other, "mmfed-client", "approve", "--yes", *place)

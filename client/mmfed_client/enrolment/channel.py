@@ -26,6 +26,10 @@ MOST_SECONDS = 120.0
 """For a whole answer that is no knowledge pack."""
 CHUNK = 256 * 1024
 
+LOST = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError, BrokenPipeError)
+LOST_BY_HTTP = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
+"""How a connection breaks; not among them: nobody answers, no way leads there, it takes too long."""
+
 PLAIN = {"accept-encoding": "identity"}
 
 TOLD = {
@@ -37,6 +41,10 @@ TOLD = {
     "MMF-438": "the coordinator has not begun a change of this site's key, or its time is over",
 }
 """Codes that the portal may tell a site, and what they mean here."""
+
+
+class ConnectionLostError(NetworkError):
+    """``MMF-428``: a connection that stood broke before the answer was here; another may hold."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,8 @@ class Channel:
             ``MMF-428`` when the server cannot be reached or the way breaks, ``MMF-429`` when its certificate
             is not one of the federation, ``MMF-430`` when something else answers, and what the portal tells:
             ``MMF-424`` with the difference of the clocks, ``MMF-442`` and the codes of :data:`TOLD`.
+        ConnectionLostError
+            ``MMF-428`` when a connection that stood has broken.
         """
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         end = time.monotonic() + most_seconds
@@ -118,14 +128,18 @@ class Channel:
 
     def _failure(self, error: Exception) -> NetworkError:
         cause: BaseException | None = error
+        lost = isinstance(error, LOST_BY_HTTP)
         while cause is not None:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 hint = " (is this clock right?)" if "valid" in cause.verify_message else ""
                 return NetworkError("MMF-429", f"{cause.verify_message}{hint}", self.address)
-            if isinstance(cause, ssl.SSLError):
+            if isinstance(cause, LOST):
+                lost = True
+            elif isinstance(cause, ssl.SSLError):
                 return NetworkError("MMF-429", f"TLS: {cause.reason or cause}", self.address)
             cause = cause.__cause__ or cause.__context__
-        return NetworkError("MMF-428", f"{type(error).__name__}: {error}", self.address)
+        what = f"{type(error).__name__}: {error}"
+        return (ConnectionLostError if lost else NetworkError)("MMF-428", what, self.address)
 
     def _raise_refusal(self, content: bytes) -> None:
         try:

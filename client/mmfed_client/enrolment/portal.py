@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import tempfile
@@ -9,8 +10,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
-from mmfed_client.enrolment.channel import Answer, Channel
+from mmfed_client.enrolment.channel import Answer, Channel, ConnectionLostError
 from mmfed_client.enrolment.join import MOST_REPLY_BYTES, check_reply
 from mmfed_client.enrolment.tls import tls_context
 from mmfed_client.home import SiteHome, passphrase_of
@@ -31,10 +33,16 @@ from mmfed_common.portal_protocol import (
 from mmfed_common.signed_study import MOST_BYTES, SignedStudy
 from mmfed_common.signing import SiteKey
 
+logger = logging.getLogger(__name__)
+
 MOST_PACK_BYTES = 512 * 1024**2
 PACK_SECONDS = 3600.0
 LEFTOVER = ".fetch-"
 LEFTOVER_SECONDS = 86400.0
+PAUSES = (0.2, 1.0)
+"""Seconds before a question whose connection broke is asked again."""
+
+Result = TypeVar("Result")
 
 
 class PortalClient:
@@ -91,7 +99,7 @@ class PortalClient:
             beside = Path(name)
             try:
                 with os.fdopen(descriptor, "wb") as out:
-                    self._copy(path, sha256, out.write)
+                    _patiently(lambda: self._copy_anew(path, sha256, out))
                     out.flush()
                     os.fsync(out.fileno())
                 if (found := pack_identity(beside)) != sha256:
@@ -170,7 +178,13 @@ class PortalClient:
     def _ask(
         self, key: SiteKey, method: str, path: str, body: bytes, most_bytes: int = MOST_REPLY_BYTES
     ) -> Answer:
-        return self._channel.request(method, path, self._headers(key, method, path, body), body, most_bytes)
+        """Ask; a question that changes nothing is asked again, signed anew, when the connection breaks."""
+
+        def once() -> Answer:
+            headers = self._headers(key, method, path, body)
+            return self._channel.request(method, path, headers, body, most_bytes)
+
+        return _patiently(once) if method == "GET" else once()
 
     def _headers(self, key: SiteKey, method: str, path: str, body: bytes) -> dict[str, str]:
         now, nonce = time_text(utc_now()), secrets.token_hex(16)
@@ -183,6 +197,11 @@ class PortalClient:
             NONCE_HEADER: nonce,
             SIGNATURE_HEADER: key.sign(transcript).hex(),
         }
+
+    def _copy_anew(self, path: str, sha256: str, out: BinaryIO) -> None:
+        out.seek(0)
+        out.truncate()
+        self._copy(path, sha256, out.write)
 
     def _copy(self, path: str, sha256: str, write: Callable[[bytes], object]) -> None:
         headers = self._headers(self._key, "GET", path, b"")
@@ -229,3 +248,14 @@ class PortalClient:
             raise NetworkError(
                 "MMF-423", f"cannot be written: {error.strerror}", str(self.home.path)
             ) from None
+
+
+def _patiently(ask: Callable[[], Result]) -> Result:
+    """Ask, and ask again when the connection breaks: a proxy or a server that begins anew drops some."""
+    for pause in PAUSES:
+        try:
+            return ask()
+        except ConnectionLostError as error:
+            logger.info("asking again: %s", error.what)
+            time.sleep(pause)
+    return ask()

@@ -52,7 +52,8 @@ class Metrics:
         """Take over a status."""
         for state in State:
             self._state.labels(self._site, state.name).set(state is status.state)
-        if status.code and (status.code, status.since) != self._last:
+        told_before = status.state in (State.opening, State.connecting)  # of the attempt before this one
+        if status.code and not told_before and (status.code, status.since) != self._last:
             self._last = (status.code, status.since)
             self._trouble.labels(self._site, status.code).inc()
         self._round.set(status.round)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from mmfed_client.node import reports as r
@@ -15,17 +14,32 @@ UNTIL_SENT = ("MMF-310", "MMF-311", "MMF-312")
 
 STANDS_STILL = "MMF-442"
 
+ATTEMPT = (State.trying_again, State.opening, State.connecting)
+OF_THE_WAY = "MMF-4"
+"""Network and trust: that a cohort could be opened says nothing about them."""
+
 
 def begun(status: Status, state: State, **changes: Any) -> Status:
-    """Give the status after a step that went well; what keeps answers from leaving stays told meanwhile."""
-    lasting = status.code in UNTIL_SENT
-    code, cause = (status.code, status.cause) if lasting else ("", "")
+    """Give the status after a step that went well; what is not known to be over by it stays told.
+
+    So the reason for which the last attempt failed is told while the next one is under way, and what keeps
+    answers from leaving until one has left.
+    """
+    code, cause = (status.code, status.cause) if _lasts(status, state) else ("", "")
     return status.entered(state, code, cause, **changes)
+
+
+def _lasts(status: Status, state: State) -> bool:
+    if status.code in UNTIL_SENT:
+        return True
+    if state is State.opening:
+        return status.state in ATTEMPT
+    return state is State.connecting and status.state in ATTEMPT and status.code.startswith(OF_THE_WAY)
 
 
 def after_answer(status: Status, error: MmfedError | None) -> Status:
     """Give the status after the coordinator was asked for its offer: is it why this site waits?"""
-    if status.state is not State.ready or status.code not in ("", STANDS_STILL):
+    if status.state is not State.ready or status.code in UNTIL_SENT:
         return status  # what this site has to say of itself is the nearer cause
     if error is not None and error.code == STANDS_STILL:
         return status.troubled(State.ready, error)
@@ -61,7 +75,8 @@ def after_report(status: Status, report: dict[str, Any]) -> Status:
         code, cause = str(report.get("code", "")), str(report.get("cause", ""))
         return status.entered(State.ready, code, cause, doing="")
     if event == r.ENDED:
-        return replace(status, code=str(report.get("code", "")), cause=str(report.get("cause", "")))
+        code, cause = str(report.get("code", "")), str(report.get("cause", ""))
+        return status.entered(State.trying_again, code, cause, doing="")
     return status
 
 

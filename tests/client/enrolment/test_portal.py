@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from tests.e2e.recording_proxy import RecordingProxy
 
 from mmfed_client.enrolment import PortalClient
 from mmfed_client.home import SiteHome
@@ -109,6 +112,44 @@ def test_a_damaged_pack_of_the_site_is_fetched_again(coordinator: Any, study: St
     client = PortalClient(coordinator.joined("north"))
     client.fetch_pack(PACK_SHA).write_bytes(b"damaged")
     assert client.fetch_pack(PACK_SHA).read_bytes() == PACK
+
+
+@contextmanager
+def behind_a_proxy(coordinator: Any, home: SiteHome) -> Iterator[RecordingProxy]:
+    """A site that reaches the portal through a proxy."""
+    held = coordinator.federation.certificates
+    authority = coordinator.federation.path / "ca" / "ca.pem"
+    port = int(coordinator.federation.address.rpartition(":")[2])
+    with RecordingProxy(held.cert_path, held.key_path, authority, port) as proxy:
+        text = home.config_file.read_text()
+        home.config_file.write_text(text.replace(f":{port}", f":{proxy.port}"))
+        yield proxy
+
+
+def test_an_answer_that_was_lost_on_the_way_is_asked_for_again(
+    coordinator: Any, study: Study, tmp_path: Path
+) -> None:
+    offered_pack(coordinator, study, tmp_path)
+    home = coordinator.joined("north")
+    with behind_a_proxy(coordinator, home) as proxy:
+        client = PortalClient(home)
+        proxy.lose_answers(1)
+        assert client.offer() == coordinator.offers.current
+        proxy.lose_answers(2)
+        assert client.fetch_pack(PACK_SHA).read_bytes() == PACK
+        assert len(proxy.requests()) == 5
+        signatures = [
+            line for r in proxy.requests() for line in r.headers.splitlines() if b"signature" in line
+        ]
+        assert len(set(signatures)) == 5  # none is a replay
+        proxy.lose_answers(3)
+        with pytest.raises(NetworkError) as error:
+            client.offer()
+        assert code_of(error) == "MMF-428"
+        proxy.lose_answers(1)
+        with pytest.raises(NetworkError, match="MMF-428"):
+            client.rotate()  # not one that only reads
+        assert len(proxy.requests()) == 9
 
 
 @pytest.mark.parametrize(

@@ -80,14 +80,22 @@ def test_a_line_that_is_no_report_is_no_report(line: str) -> None:
 @given(st.dictionaries(st.sampled_from(["round", "bytes", "kind", "code", "cause"]), st.none() | st.text()))
 def test_no_report_breaks_the_supervisor(content: dict[str, Any]) -> None:
     for event in (r.WORKING, r.SENT, r.REFUSED, r.ENDED, r.HEARTBEAT, "something else"):
-        after_report(STATUS, {**content, "event": event})
+        status = after_report(STATUS, {**content, "event": event})
+        assert isinstance(status, Status)
+        assert status.state in State
+        assert status.round >= 0
+        assert status.sent.bytes >= 0
 
 
 def test_metrics_are_served_on_loopback_and_say_what_the_status_says() -> None:
     metrics = Metrics("north")
     with MetricsServer(metrics, 0) as server:
+        status = STATUS
         for code in ("MMF-110", "MMF-110", "MMF-111"):
-            metrics.show(STATUS.entered(State.trying_again, code, "text of a table", round=4))
+            status = status.entered(State.trying_again, code, "text of a table", round=4)
+            metrics.show(status)
+        metrics.show(status.entered(State.opening, code, "of the last attempt"))
+        metrics.show(status)
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         with pytest.raises(MachineError) as caught:
@@ -121,6 +129,20 @@ def test_a_ledger_that_cannot_be_written_is_told_until_an_answer_has_left() -> N
     assert after_report(lost, {"event": r.CONNECTED}).code == ""
 
 
+def test_why_an_attempt_failed_is_told_until_it_is_over() -> None:
+    steps: list[dict[str, Any]] = [{"event": name} for name in (r.OPENING, r.OPENED, r.CONNECTED)]
+
+    def codes(code: str) -> list[str]:
+        status = told(STATUS.entered(State.ready), {"event": r.ENDED, "code": code, "cause": "why"})
+        assert (status.state, status.code) == (State.trying_again, code)
+        return [status.code for step in steps if (status := after_report(status, step))]
+
+    assert codes("MMF-470") == ["MMF-470", "MMF-470", ""]
+    assert codes("MMF-200") == ["MMF-200", "", ""]
+    allowed = STATUS.entered(State.waiting_for_approval, "MMF-332", "nobody approved it")
+    assert after_report(allowed, steps[0]).code == ""
+
+
 def test_a_server_that_stands_still_is_why_a_ready_site_waits() -> None:
     still = NetworkError("MMF-442", "MMF-508: The disk is full.")
     ready = STATUS.entered(State.ready)
@@ -131,6 +153,9 @@ def test_a_server_that_stands_still_is_why_a_ready_site_waits() -> None:
     assert after_answer(waiting, NetworkError("MMF-428", "no route")) == waiting
     assert after_answer(waiting, None).code == ""
     assert after_report(waiting, {"event": r.WORKING, "kind": "train", "round": 3}).code == ""
+    late = STATUS.entered(State.ready, "MMF-477", "no reply is waited for")
+    assert after_answer(late, still).code == "MMF-442"  # the newer cause
+    assert after_answer(late, None) == late
     for other in (STATUS.entered(State.working), STATUS.entered(State.ready, "MMF-311", "the ledger")):
         assert after_answer(other, still) == other
         assert after_answer(other, None) == other
