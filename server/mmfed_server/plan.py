@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
-from typing import Literal
+from typing import Literal, Protocol
 
 from mmfed_common.seal import SealCheck
 from mmfed_common.study import Study
@@ -60,6 +59,13 @@ LedgerKnown = Callable[[str], int]
 
 Quarantined = Callable[[], Mapping[str, str]]
 """Gives site → code of those that are in quarantine at this moment."""
+
+
+class StopSign(Protocol):
+    """Says whether a run is to end; a :class:`threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """Whether it is to end now."""
 
 
 @dataclass(frozen=True)
@@ -116,4 +122,4 @@ class RunPlan:
     wait_for_sites: Literal["deadline", "patient"] = "deadline"
     sites_now: Callable[[], Collection[str]] | None = field(default=None, compare=False)
     quarantined: Quarantined | None = field(default=None, compare=False)
-    stop: Event | None = field(default=None, compare=False)
+    stop: StopSign | None = field(default=None, compare=False)

@@ -16,6 +16,7 @@ from mmfed_common.error_codes import (
     study,
     transport,
     trust,
+    withdrawal,
 )
 from mmfed_common.error_codes.code import Code
 
@@ -34,5 +35,6 @@ CODES: dict[str, Code] = {
     **study.CODES,
     **runs.CODES,
     **coordinator.CODES,
+    **withdrawal.CODES,
     **model.CODES,
 }

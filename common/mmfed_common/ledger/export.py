@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mmfed_common.errors import PrivacyError
-from mmfed_common.ledger.entry import EMPTY, BrokenLineError, Head, canonical, read_line
+from mmfed_common.ledger.entry import EMPTY, BrokenLineError, Entry, Head, canonical, read_line
 from mmfed_common.names import time_text
 from mmfed_common.signing import SiteKey, SitePublicKey
 
@@ -34,11 +34,17 @@ def verify_export(path: Path, public_key: SitePublicKey) -> Head:
 
 
 def export_hashes(path: Path, public_key: SitePublicKey) -> tuple[str, ...]:
-    """Check an exported ledger, every byte of it.
+    """Check an exported ledger, every byte of it; raises as :func:`exported_entries`.
 
     Returns
     -------
     The hash of each entry; the coordinator compares them with the heads that came with answers.
+    """
+    return tuple(entry.head.hash for entry in exported_entries(path, public_key))
+
+
+def exported_entries(path: Path, public_key: SitePublicKey) -> tuple[Entry, ...]:
+    """Check an exported ledger, every byte of it, and give its entries.
 
     Raises
     ------
@@ -53,18 +59,19 @@ def export_hashes(path: Path, public_key: SitePublicKey) -> tuple[str, ...]:
     if end:
         raise PrivacyError("MMF-313", "its last line has no end", str(path))
     head = EMPTY
-    hashes = []
+    entries = []
     for number, line in enumerate(lines[1:], start=1):
         try:
-            head = read_line(line, head).head
+            entry = read_line(line, head)
         except BrokenLineError as error:
             raise PrivacyError("MMF-313", f"line {number}: {error}", str(path)) from None
-        hashes.append(head.hash)
+        head = entry.head
+        entries.append(entry)
     claimed = _signed_head(last, public_key, str(path))
     if claimed != head:
         what = f"it has {head.length} entries, the site signed {claimed.length} or another head"
         raise PrivacyError("MMF-313", what, str(path))
-    return tuple(hashes)
+    return tuple(entries)
 
 
 def _signed_head(line: bytes, public_key: SitePublicKey, where: str) -> Head:

@@ -11,6 +11,7 @@ from mmfed_server.cli.runs import app as runs_app
 from mmfed_server.cli.start import start
 from mmfed_server.cli.status import status
 from mmfed_server.cli.study import app as study_app
+from mmfed_server.cli.withdrawal import contributions, readmit, replay, withdraw
 
 app = make_app(
     "mmfed-server",
@@ -23,6 +24,8 @@ app.command()(enrol)
 app.add_typer(study_app, name="study")
 app.command()(start)
 app.command()(status)
+for command in (withdraw, readmit, contributions, replay):
+    runs_app.command()(command)
 app.add_typer(runs_app, name="runs")
 app.command()(export)
 app.command()(ledger)

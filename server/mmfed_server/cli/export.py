@@ -24,17 +24,23 @@ def export(
     """Release a run's model as a bundle: weights, scaling, study, model card, metrics, and the hash of each.
 
     RUN may be `latest`: the newest finished run. The bundle is what `mmfed-client predict` loads; nothing in
-    it is pickled.
+    it is pickled. A run that holds what a site contributed that has withdrawn since, or that was replaced, is
+    released with a warning, which also stands on the model card.
 
     Examples:
 
         mmfed-server export latest --out lung-model --dir fed
         mmfed-server export lung-20260501-101500-ab12 --out lung-model
     """
-    from mmfed_server.coordinator.release import release
+    from mmfed_server.coordinator.release import release, warnings_about
 
-    bundle, name = release(federation_in(folder), run, out, unfinished=unfinished)
+    federation = federation_in(folder)
+    bundle, name = release(federation, run, out, unfinished=unfinished)
+    warnings = warnings_about(federation, name)
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
-        print_json({"run": name, "bundle": str(out), "hash": bundle.hash, "study": bundle.study.hash})
+        named = {"run": name, "bundle": str(out), "hash": bundle.hash, "study": bundle.study.hash}
+        print_json({**named, "warnings": warnings})
     else:
         stdout().print(f"Wrote {out} of run {name}, bundle {bundle.hash[:12]}.", markup=False)

@@ -47,8 +47,9 @@ def list_runs(folder: FederationFolder = None, as_json: AsJson = False) -> None:
         table.add_column(heading, overflow="fold")
     for run in found:
         done = f"{run.next_round - 1}/{run.rounds}"
-        why = f"{run.code} {run.reason}".strip()
-        table.add_row(run.run, run.study_hash[:12], run.status, done, run.created[:16].replace("T", " "), why)
+        why = f"{run.code} {run.reason}".strip() if not run.superseded_by else f"see {run.superseded_by}"
+        state = "replaced" if run.superseded_by else run.status
+        table.add_row(run.run, run.study_hash[:12], state, done, run.created[:16].replace("T", " "), why)
     stdout().print(table)
 
 
@@ -67,6 +68,12 @@ def show(run: RunName, folder: FederationFolder = None, as_json: AsJson = False)
     state = f"{summary.status} {summary.code} {summary.reason}".strip()
     console.print(f"{summary.run}: {state}", markup=False)
     console.print(f"study {summary.study_name} {summary.study_hash}", markup=False)
+    if summary.replaces:
+        told = f"replaces {summary.replaces}, without {', '.join(summary.without)}"
+        console.print(told, markup=False, soft_wrap=True)
+    if summary.superseded_by:
+        told = f"replaced by {summary.superseded_by}: do not use this run's model"
+        console.print(told, markup=False, soft_wrap=True, style="yellow")
     console.print(rounds_table(rounds, "rounds"))
     table = Table(title="sites", title_justify="left")
     for heading in (

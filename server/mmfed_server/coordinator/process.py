@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from mmfed_common.errors import MmfedError, NetworkError, StudyError
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
+from mmfed_server.coordinator.barred import Barred, RunStop
 from mmfed_server.coordinator.board import Board
 from mmfed_server.coordinator.keeper import Keeper
 from mmfed_server.coordinator.lock import ServerLock
@@ -32,6 +33,7 @@ from mmfed_server.portal import make_portal
 from mmfed_server.record import RunCatalogue, RunSummary
 from mmfed_server.rounds import run_rounds
 from mmfed_server.studies import StudyShelf
+from mmfed_server.withdrawal import Withdrawals
 
 PASSING = ("MMF-403", "MMF-440", "MMF-486", "MMF-508", "MMF-530")
 """What ends a run but may pass: too few sites, the database away, a disk full. It is tried again."""
@@ -41,8 +43,11 @@ AWAY = ("MMF-462", "MMF-463", "MMF-464", "MMF-465")
 """Of the guard's refusals, those of a site that was late, cut off, not enrolled or there twice."""
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+"""How often to look whether a run is to be trained again."""
 STOPPING_SECONDS = 5
 """How long a round may take to notice that the process is to stop, before it is interrupted."""
+SUPERSEDED = "superseded"
 STOPPED = "MMF-521"
 """How a run says that it ended because it was told to."""
 
@@ -54,7 +59,7 @@ class Outcome:
     Attributes
     ----------
     state
-        ``idle``, ``finished``, ``failed`` or ``stopped``.
+        ``idle``, ``finished``, ``failed``, ``stopped`` or, when another run is to replace it, ``superseded``.
     run
         The run's name; empty without a study.
     error
@@ -133,7 +138,12 @@ class Coordinator:
             service = _Service(self, engine, registry, board, metrics, keeper, shelf)
             outcome = Outcome("idle")
             if signed is not None:
-                outcome = service.run(link.grid(), shelf.open(signed), again=again)
+                study = shelf.open(signed)
+                outcome = service.run(link.grid(), study, again=again)
+                while outcome.state == SUPERSEDED or (
+                    not exit_when_done and service.replacement(outcome, study)
+                ):
+                    outcome = service.run(link.grid(), study, again=False)
             else:
                 board.set_state("idle")
                 tell("no study is on", next="mmfed-server start --study FILE")
@@ -199,11 +209,23 @@ class _Service:
         self.board.note(run=run, round=done, rounds=study.training.rounds)
         self.metrics.set_rounds(study.training.rounds, done)
         tell("run goes on" if goes_on else "run begins", run=run, study=study.hash[:12], rounds_done=done)
-        plan = self._plan(study, run)
+        plan = self._plan(study, catalogue.run(run))
         grid.bound_replies(most_reply_bytes(study, plan.topology))
         return self._attempts(grid, plan)
 
-    def _plan(self, study: Study, run: str) -> RunPlan:
+    def replacement(self, outcome: Outcome, study: Study) -> bool:
+        """Wait until a run is to replace the one that has ended (True), or the process is to stop (False)."""
+        while not self.process.stop.wait(LOOK_SECONDS):
+            try:
+                newest = _newest(RunCatalogue(self.engine), study)
+            except MmfedError as error:
+                tell("the runs cannot be read", logging.WARNING, code=error.code, what=error.what)
+                continue
+            if newest is not None and newest.replaces == outcome.run and newest.status == "prepared":
+                return True
+        return False
+
+    def _plan(self, study: Study, run: RunSummary) -> RunPlan:
         spool = self.process.federation.spool / "rounds"
         seals = EnrolledSeals(self.registry, self.keeper.note_software)
         return RunPlan(
@@ -217,11 +239,11 @@ class _Service:
             ledger_known=seals.ledger_known,
             on_refusal=self._refused,
             on_success=self.registry.note_success,
-            record=ToldRecord(self.engine, run, spool, self.board),
+            record=ToldRecord(self.engine, run.run, spool, self.board),
             wait_for_sites="patient",
             sites_now=self.registry.keys,
-            quarantined=self.registry.quarantined,
-            stop=self.process.stop,
+            quarantined=Barred(self.registry, Withdrawals(self.engine), run),
+            stop=RunStop(self.process.stop, RunCatalogue(self.engine), run.run),
         )
 
     def _attempts(self, grid: LinkGrid, plan: RunPlan) -> Outcome:
@@ -234,7 +256,12 @@ class _Service:
             except KeyboardInterrupt:
                 return self._stopped(run, plan)
             except MmfedError as error:
-                if self.process.stop.is_set() or error.code == STOPPED:
+                if self.process.stop.is_set():
+                    return self._stopped(run, plan)
+                if plan.stop is not None and plan.stop.is_set():
+                    tell("run is replaced", run=run)
+                    return Outcome(SUPERSEDED, run)
+                if error.code == STOPPED:
                     return self._stopped(run, plan)
                 if error.code not in PASSING:
                     return self._failed(run, error)

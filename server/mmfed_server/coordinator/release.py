@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState
+from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState, RunSummary
+from mmfed_server.withdrawal import Withdrawals, contributors_of
 
 LATEST = "latest"
 
@@ -33,7 +35,8 @@ def release(federation: Federation, run: str, out: Path, *, unfinished: bool = F
     ------
     StudyError
         ``MMF-532`` when there is no such run, ``MMF-552`` when it has no model yet, ``MMF-509`` when its
-        state is damaged, ``MMF-508`` when the bundle cannot be written.
+        state is damaged, ``MMF-508`` when the bundle cannot be written, ``MMF-564`` when ``latest`` is a run
+        that another is to replace.
     ModelError
         ``MMF-606`` when ``out`` is something else than a bundle.
     """
@@ -41,16 +44,18 @@ def release(federation: Federation, run: str, out: Path, *, unfinished: bool = F
     try:
         catalogue = RunCatalogue(engine)
         name = _named(catalogue, run, unfinished=unfinished)
-        study = catalogue.study(name)
+        study, summary = catalogue.study(name), catalogue.run(name)
+        left = Withdrawals(engine).of(study.hash)
         state = DatabaseRecord(engine, name, federation.spool / "export").load()
     finally:
         engine.dispose()
     if state is None or not (state.finished or unfinished):
         done = 0 if state is None else state.next_round - 1
         raise StudyError("MMF-552", f"{done} of {study.training.rounds} rounds are done", name)
+    facts = _facts(study, state, warnings_of(summary, state, left))
     scaling = Scaling.from_arrays(state.scaling) if state.scaling else None
     try:
-        return save_bundle(out, study, state.weights, scaling, _facts(study, state)), name
+        return save_bundle(out, study, state.weights, scaling, facts), name
     except OSError as error:
         raise StudyError("MMF-508", f"cannot be written: {error.strerror}", str(out)) from None
 
@@ -61,10 +66,51 @@ def _named(catalogue: RunCatalogue, run: str, *, unfinished: bool) -> str:
     found = next((entry for entry in catalogue.runs() if entry.finished or unfinished), None)
     if found is None:
         raise StudyError("MMF-552", "no run is finished")
+    if found.superseded_by:
+        raise StudyError("MMF-564", f"{found.superseded_by} replaces it and is not finished", found.run)
     return found.run
 
 
-def _facts(study: Study, state: RunState) -> ModelFacts:
+def warnings_of(summary: RunSummary, state: RunState, left: Collection[str]) -> list[str]:
+    """Say what became of sites of which a run's model holds something, or that it was trained without.
+
+    Parameters
+    ----------
+    left
+        Sites that have withdrawn from the study.
+
+    Returns
+    -------
+    Sentences for the model card; the first word of a warning is its code.
+    """
+    found = []
+    if summary.superseded_by:
+        found.append(f"MMF-564 This run was replaced by {summary.superseded_by}: do not use this model.")
+    if still := sorted(contributors_of(state) & set(left)):
+        found.append(
+            f"MMF-563 {', '.join(still)} withdrew from the study; this model still holds what was "
+            "contributed before."
+        )
+    if summary.replaces:
+        names = ", ".join(summary.without)
+        found.append(f"Trained again without {names}; it replaces run {summary.replaces}.")
+    return found
+
+
+def warnings_about(federation: Federation, run: str) -> list[str]:
+    """The warnings with a code of :func:`warnings_of`, of a run by its name."""
+    engine = open_database(federation.database_url)
+    try:
+        summary = RunCatalogue(engine).run(run)
+        state = DatabaseRecord(engine, run, federation.spool / "export").load()
+        left = Withdrawals(engine).of(summary.study_hash)
+    finally:
+        engine.dispose()
+    found = [] if state is None else warnings_of(summary, state, left)
+    return [warning for warning in found if warning.startswith("MMF-")]
+
+
+def _facts(study: Study, state: RunState, remarks: Sequence[str]) -> ModelFacts:
     sites: list[dict[str, Any]] = [
         {"site": name, "patients": "–", "train": totals.patients, "test": "–", "rounds": totals.rounds}
         for name, totals in sorted(state.sites.items())
@@ -75,7 +121,7 @@ def _facts(study: Study, state: RunState) -> ModelFacts:
     if losses:
         loss = {"estimate": losses[max(losses)], "low": None, "high": None, "n": None, "events": None}
         metrics = {"federated": {"all": {"held_out_loss": loss}}}
-    notes = []
+    notes = list(remarks)
     if not state.finished:
         done = state.next_round - 1
         notes.append(f"Released before its end: {done} of {study.training.rounds} rounds.")

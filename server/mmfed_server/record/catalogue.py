@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, insert, select
+from sqlalchemy import Connection, Engine, Row, Select, delete, insert, select, update
 
 from mmfed_common.errors import StudyError
 from mmfed_common.study import Study
 from mmfed_server.database import metadata
 from mmfed_server.record.database import now, transaction
-from mmfed_server.record.tables import events, rounds, run_sites, runs
+from mmfed_server.record.tables import events, replays, rounds, run_sites, runs
+
+PREPARING = "preparing"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class RunSummary:
         Whether the last round is committed.
     created, updated
         UTC in ISO 8601.
+    replaces, without
+        The run that this one replaces, and the sites that it does without; empty where it replaces none.
+    superseded_by
+        The run that replaces this one; empty without one.
     """
 
     run: str
@@ -49,6 +56,9 @@ class RunSummary:
     finished: bool
     created: str
     updated: str
+    replaces: str = ""
+    without: tuple[str, ...] = ()
+    superseded_by: str = ""
 
 
 class RunCatalogue:
@@ -65,8 +75,19 @@ class RunCatalogue:
         with transaction(engine) as connection:
             metadata.create_all(connection)
 
-    def begin(self, study: Study) -> str:
-        """Add a run of a study; gives its name."""
+    def begin(
+        self, study: Study, replaces: str = "", without: Sequence[str] = (), from_round: int = 1
+    ) -> str:
+        """Add a run of a study; gives its name.
+
+        A run that replaces another is ``preparing``, and not in the list, until :meth:`make_ready`; of what
+        was left so by a crash nothing is kept.
+
+        Parameters
+        ----------
+        replaces, without, from_round
+            The run that it replaces, the sites that it does without, the first round that is trained again.
+        """
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         run = f"{study.study.name}-{stamp}-{secrets.token_hex(2)}"
         row = {
@@ -76,7 +97,7 @@ class RunCatalogue:
             "study": study.canonical().decode(),
             "created": now(),
             "updated": now(),
-            "status": "prepared",
+            "status": PREPARING if replaces else "prepared",
             "code": "",
             "reason": "",
             "details": {},
@@ -87,8 +108,23 @@ class RunCatalogue:
             "writer": "",
         }
         with transaction(self.engine) as connection:
+            if replaces:
+                left_over = select(replays.c.run).where(replays.c.replaces == replaces)
+                unready = (runs.c.run.in_(left_over), runs.c.status == PREPARING)
+                connection.execute(delete(runs).where(*unready))
             connection.execute(insert(runs).values(**row))
+            if replaces:
+                row = {"run": run, "replaces": replaces, "without": list(without), "asked": now()}
+                connection.execute(insert(replays).values(**row, from_round=from_round))
         return run
+
+    def make_ready(self, run: str) -> None:
+        """Put a run that replaces another in its place: no process may commit to the old one any more."""
+        with transaction(self.engine) as connection:
+            query = select(replays.c.replaces).where(replays.c.run == run)
+            replaced = connection.execute(query).scalar_one()
+            connection.execute(update(runs).where(runs.c.run == run).values(status="prepared"))
+            connection.execute(update(runs).where(runs.c.run == replaced).values(writer=""))
 
     def unfinished(self, study_hash: str) -> str | None:
         """Name of the newest run of a study that has not come to its last round; None when there is none."""
@@ -100,8 +136,10 @@ class RunCatalogue:
     def runs(self) -> list[RunSummary]:
         """Every run, the newest first."""
         with transaction(self.engine) as connection:
-            query = select(runs).order_by(runs.c.created.desc(), runs.c.run.desc())
-            return [_summary(row) for row in connection.execute(query)]
+            query = select(runs).where(runs.c.status != PREPARING)
+            query = query.order_by(runs.c.created.desc(), runs.c.run.desc())
+            rows = connection.execute(query).all()
+            return _summaries(connection, rows)
 
     def run(self, run: str) -> RunSummary:
         """One run.
@@ -111,7 +149,15 @@ class RunCatalogue:
         StudyError
             ``MMF-532`` when there is none of this name.
         """
-        return _summary(self._row(run))
+        row = self._row(run)
+        with transaction(self.engine) as connection:
+            return _summaries(connection, [row])[0]
+
+    def superseded(self, run: str) -> bool:
+        """Whether another run replaces this one; cheap to ask."""
+        with transaction(self.engine) as connection:
+            query = _ready_replays().where(replays.c.replaces == run)
+            return connection.execute(query).first() is not None
 
     def study(self, run: str) -> Study:
         """The study of a run, as it was when the run began.
@@ -162,5 +208,27 @@ class RunCatalogue:
         return row
 
 
-def _summary(row: Row[Any]) -> RunSummary:
-    return RunSummary(**{name: getattr(row, name) for name in RunSummary.__dataclass_fields__})
+def _ready_replays() -> Select[Any]:
+    return select(replays).join(runs, runs.c.run == replays.c.run).where(runs.c.status != PREPARING)
+
+
+OWN = ("replaces", "without", "superseded_by")
+
+
+def _summaries(connection: Connection, rows: Sequence[Row[Any]]) -> list[RunSummary]:
+    found = connection.execute(_ready_replays()).all()
+    of_run = {row.run: row for row in found}
+    by_replaced = {row.replaces: row.run for row in found}
+    names = [name for name in RunSummary.__dataclass_fields__ if name not in OWN]
+    summaries = []
+    for row in rows:
+        replay = of_run.get(row.run)
+        summaries.append(
+            RunSummary(
+                **{name: getattr(row, name) for name in names},
+                replaces="" if replay is None else replay.replaces,
+                without=() if replay is None else tuple(replay.without),
+                superseded_by=by_replaced.get(row.run, ""),
+            )
+        )
+    return summaries

@@ -6,11 +6,11 @@ import hashlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, update
 
 from mmfed_common.errors import StudyError
 from mmfed_server.record.database import now, transaction
@@ -18,10 +18,11 @@ from mmfed_server.record.folder import empty_folder
 from mmfed_server.record.record import RunStatus
 from mmfed_server.record.state import RunState
 from mmfed_server.record.state_file import read_state, write_state
-from mmfed_server.record.tables import events, rounds, run_sites, runs, state_parts, states
+from mmfed_server.record.tables import events, kept_states, rounds, run_sites, runs, state_parts, states
 
 PART_BYTES = 4 * 1024 * 1024
 STATES_KEPT = 2
+"""Beside those that hold nothing of some site; see :data:`~mmfed_server.record.tables.kept_states`."""
 
 
 class DatabaseRecord:
@@ -46,6 +47,7 @@ class DatabaseRecord:
         self.folder = folder
         self.writer = secrets.token_hex(16)
         self.commits = 0
+        self._contributors: frozenset[str] = frozenset()
 
     def load(self) -> RunState | None:
         """Give the newest whole state.
@@ -58,7 +60,7 @@ class DatabaseRecord:
         """
         with transaction(self.engine) as connection:
             query = select(states).where(states.c.run == self.run).order_by(states.c.number.desc())
-            rows = connection.execute(query).all()
+            rows = connection.execute(query.limit(STATES_KEPT)).all()
         for row in rows:
             state = self._read(row.number, row.sha256)
             if state is not None:
@@ -68,10 +70,31 @@ class DatabaseRecord:
             raise StudyError("MMF-509", "no state of the run is whole", self.run)
         return None
 
+    def load_without(self, sites: Collection[str]) -> RunState | None:
+        """Give the newest kept state that holds nothing of some sites; None: only the beginning does.
+
+        Raises
+        ------
+        StudyError
+            ``MMF-509`` when that state is damaged.
+        """
+        with transaction(self.engine) as connection:
+            mine = (kept_states.c.run == self.run, kept_states.c.site.in_(list(sites)))
+            number = connection.execute(select(func.min(kept_states.c.number)).where(*mine)).scalar()
+            if number is None:
+                return None
+            chosen = (states.c.run == self.run, states.c.number == number)
+            digest = connection.execute(select(states.c.sha256).where(*chosen)).scalar_one()
+        state = self._read(number, digest)
+        if state is None:
+            raise StudyError("MMF-509", "the state without the sites is damaged", self.run)
+        return None if set(sites) & state.contributors.keys() else state
+
     def rewind(self, state: RunState | None) -> None:
         """Become the writer of the run, and forget what a damaged later state may have left."""
         if state is None:
             self.commits = 0
+        self._contributors = frozenset(() if state is None else state.contributors)
         kept = len(state.history) if state is not None else 0
         with transaction(self.engine) as connection:
             changed = connection.execute(
@@ -84,6 +107,8 @@ class DatabaseRecord:
             for table, position in ((states, states.c.number), (state_parts, state_parts.c.number)):
                 connection.execute(delete(table).where(table.c.run == self.run, position > self.commits))
             connection.execute(delete(rounds).where(rounds.c.run == self.run, rounds.c.position > kept))
+            last = kept_states.c.number >= self.commits  # noted when the state after it was committed
+            connection.execute(delete(kept_states).where(kept_states.c.run == self.run, last))
 
     def commit(self, state: RunState) -> None:
         """Add the state, its rounds and its sites in one transaction.
@@ -108,12 +133,14 @@ class DatabaseRecord:
                 for part, content in enumerate(iter(lambda: file.read(PART_BYTES), b"")):
                     row = {"run": self.run, "number": number, "part": part, "content": content}
                     connection.execute(insert(state_parts).values(**row))
+                self._keep_former(connection, state)
                 for table, position in ((states, states.c.number), (state_parts, state_parts.c.number)):
-                    old = position <= number - STATES_KEPT
-                    connection.execute(delete(table).where(table.c.run == self.run, old))
+                    old = (position <= number - STATES_KEPT, position.not_in(self._kept()))
+                    connection.execute(delete(table).where(table.c.run == self.run, *old))
                 self._add_rounds(connection, state)
                 self._replace_sites(connection, state)
         self.commits = number
+        self._contributors = frozenset(state.contributors)
 
     def finish(self, state: RunState) -> None:
         """Clear the folder; the final weights are in the last state."""
@@ -146,6 +173,20 @@ class DatabaseRecord:
         changed = connection.execute(update(runs).where(*mine).values(**values, updated=now()))
         if changed.rowcount != 1:
             raise StudyError("MMF-531", "another process has gone on with this run", self.run)
+
+    def _keep_former(self, connection: Connection, state: RunState) -> None:
+        """Keep the state before this one for sites that are new in this one.
+
+        Not where it holds nothing of anybody: that state is the beginning, which follows from the study.
+        """
+        if not self._contributors:
+            return
+        for site in sorted(state.contributors.keys() - self._contributors):
+            row = {"run": self.run, "site": site, "number": self.commits}
+            connection.execute(insert(kept_states).values(**row))
+
+    def _kept(self) -> Select[tuple[int]]:
+        return select(kept_states.c.number).where(kept_states.c.run == self.run)
 
     def _add_rounds(self, connection: Connection, state: RunState) -> None:
         query = select(rounds.c.position).where(rounds.c.run == self.run)

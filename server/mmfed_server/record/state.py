@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,9 @@ class RunState:
         One entry for each round.
     sites
         Totals by site.
+    contributors
+        Site → the first round in which anything of it went into this state, be it an update, or a loss that
+        was asked for; 0: the sums of features before round 1.
     norms, digests
         What is remembered of each site's updates of the stage; see :mod:`mmfed_server.rounds.past`.
     events_length
@@ -63,7 +67,13 @@ class RunState:
     waited: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     sites: dict[str, SiteTotals] = field(default_factory=dict)
+    contributors: dict[str, int] = field(default_factory=dict)
     norms: dict[str, list[float]] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     events_length: int = 0
     finished: bool = False
+
+    def note_contribution(self, sites: Iterable[str], round_number: int) -> None:
+        """Keep the first round in which a site contributed."""
+        for site in sites:
+            self.contributors.setdefault(site, round_number)

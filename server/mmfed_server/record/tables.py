@@ -87,6 +87,27 @@ state_parts = Table(
 )
 """A state in pieces, so that no statement carries a whole model."""
 
+kept_states = Table(
+    "kept_states",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("site", String(100), primary_key=True),
+    Column("number", Integer, nullable=False),
+)
+"""The last state of a run that holds nothing of a site, for each site that came after others."""
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("replaces", ForeignKey("runs.run", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("without", JSON, nullable=False),
+    Column("from_round", Integer, nullable=False),
+    Column("asked", String(32), nullable=False),
+)
+"""Runs that are trained again without some sites, and which run each replaces; ``from_round`` is the first
+round that is trained again."""
+
 events = Table(
     "events",
     metadata,

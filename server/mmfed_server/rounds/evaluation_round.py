@@ -20,11 +20,15 @@ from mmfed_server.rounds.roster import Roster
 
 @dataclass(frozen=True)
 class PooledLoss:
-    """Mean loss over the patients of all sites that may tell it; None when there are none."""
+    """Mean loss over the patients of all sites that may tell it; None when there are none.
+
+    ``sites`` are those whose loss is part of it.
+    """
 
     mean: float | None
     patients: int
     refusals: tuple[Refusal, ...]
+    sites: tuple[str, ...] = ()
 
 
 def pooled_loss(
@@ -56,7 +60,12 @@ def pooled_loss(
     requests = [Message(content, roster.node_of[site], kind) for site in sites]
     answers, refusals = by_site(desk.ask(requests, roster.name_of(sites), round_number, kind))
     total, patients = 0.0, 0
+    told = []
+    left = desk.quarantined()
     for answer in answers:
+        if answer.site in left:
+            refusals.append(Refusal(answer.site, left[answer.site], "it may not take part any more"))
+            continue
         expected = Expected(answer.site, study.hash, round_number, (m.LOSS,))
         try:
             checked = check_reply(answer.message, expected)
@@ -65,4 +74,6 @@ def pooled_loss(
             continue
         total += checked.metrics[m.LOSS]
         patients += checked.num_examples
-    return PooledLoss(total / patients if patients else None, patients, tuple(refusals))
+        if checked.num_examples:
+            told.append(answer.site)
+    return PooledLoss(total / patients if patients else None, patients, tuple(refusals), tuple(told))

@@ -100,11 +100,12 @@ class Rounds:
     def _scale(self, state: RunState) -> list[Refusal]:
         if self.study.contract.normalisation != "federated":
             return []
-        scaling, refusals = self._patiently(
+        scaling, sites, refusals = self._patiently(
             lambda: federated_scaling(self.desk, self.study, self.plan.topology, self.roster)
         )
         state.scaling = scaling.to_arrays()
-        self.record.event("scaling", sites=list(self.roster.eligible))
+        state.note_contribution(sites, 0)
+        self.record.event("scaling", sites=sites)
         return refusals
 
     def _refuse_idle_stages(self, weights: dict[str, Tensor]) -> None:
@@ -185,6 +186,7 @@ class Rounds:
             state.scaling,
         )
         self._note_refusals(state, list(loss.refusals))
+        state.note_contribution(loss.sites, place.round)
         if loss.mean is None:
             self.record.event("validation-unavailable", round=place.round)
             return False
@@ -220,6 +222,7 @@ class Rounds:
             state.scaling,
         )
         self._note_refusals(state, list(loss.refusals))
+        state.note_contribution(loss.sites, place.round)
         if loss.mean is not None:
             metrics["held_out_loss"] = loss.mean
 
@@ -238,6 +241,7 @@ class Rounds:
             totals.seconds += update.seconds
             totals.bytes_up += update.bytes
             totals.bytes_down += outcome.bytes_down
+        state.note_contribution((update.site for update in outcome.accepted), place.round)
         self._note_refusals(state, list(outcome.refusals))
         report = RoundReport(
             place.round,
@@ -254,6 +258,7 @@ class Rounds:
             "seconds": round(seconds, 4),
             **metrics,
             "sites": len(report.sites),
+            "taken": list(report.sites),
             "refused": dict(report.refused),
         }
         state.history.append(entry)

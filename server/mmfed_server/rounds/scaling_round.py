@@ -19,8 +19,13 @@ from mmfed_server.rounds.training_round import MOST_ATTEMPTS
 
 def federated_scaling(
     desk: Desk, study: Study, topology: Topology, roster: Roster
-) -> tuple[Scaling, list[Refusal]]:
+) -> tuple[Scaling, list[str], list[Refusal]]:
     """Sum the moments of all sites that take part, in the order of their names.
+
+    Returns
+    -------
+    scaling, sites, refusals
+        The scaling, whose sums are in it, and why others' are not.
 
     Raises
     ------
@@ -40,17 +45,18 @@ def federated_scaling(
         requests = [request(m.MOMENTS, roster.node_of[site], study.hash, 0) for site in sites]
         answers, missing = by_site(desk.ask(requests, roster.name_of(sites), 0, m.MOMENTS))
         refusals += missing
-        parts = []
+        parts: dict[str, Moments] = {}
         for answer in answers:
             announced = roster.patients[answer.site]
             expected = Expected(answer.site, study.hash, 0, (), shapes, announced)
             try:
                 check_reply(answer.message, expected)
-                parts.append(_plausible(dict(each_array(answer.message, expected)), answer.site))
+                parts[answer.site] = _plausible(dict(each_array(answer.message, expected)), answer.site)
             except (NetworkError, *UNREADABLE) as error:
                 refusals.append(desk.refused(answer.site, error, 0))
         if len(parts) >= study.aggregation.minimum_sites:
-            return Scaling.from_moments(Moments.add(parts), study.contract, topology), refusals
+            pooled = Moments.add(list(parts.values()))
+            return Scaling.from_moments(pooled, study.contract, topology), list(parts), refusals
     reasons = "".join(f"\n  {refusal.site}: {refusal}" for refusal in refusals)
     least = study.aggregation.minimum_sites
     raise NetworkError("MMF-403", f"the scaling needs {least} sites{reasons}")

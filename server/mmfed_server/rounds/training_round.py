@@ -110,6 +110,7 @@ class TrainingRound:
                 asked = [site for site in chosen if site not in self.taken]
                 size = self._collect(asked, weights, scaling, refusals)
                 refusals += self._refuse_by_size([self.taken[site] for site in chosen if site in self.taken])
+                refusals += self._forget_who_left()
                 accepted = [self.taken[site] for site in chosen if site in self.taken]
                 if len(accepted) >= least:
                     return self._aggregate(accepted, refusals, weights, size)
@@ -195,6 +196,16 @@ class TrainingRound:
         for site, (code, reason) in suspicious_norms(norms, self.past.norms).items():
             self.taken.pop(site).close()
             refusals.append(self.desk.refused(site, NetworkError(code, reason, site), self.place.round))
+        return refusals
+
+    def _forget_who_left(self) -> list[Refusal]:
+        """Drop updates of sites that left, or were put out, while the round went on."""
+        out, enrolled = self.desk.quarantined(), self.desk.enrolled()
+        refusals = []
+        for site in [site for site in self.taken if site in out or site not in enrolled]:
+            self.taken.pop(site).close()
+            code = out.get(site, "MMF-463")
+            refusals.append(Refusal(site, code, "it may not take part any more since it was asked"))
         return refusals
 
     def _aggregate(
