@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -133,8 +132,16 @@ def test_whatever_comes_is_read_or_refused(data: st.DataObject) -> None:
     else:
         content = bytearray(objects[data.draw(st.sampled_from(sorted(objects)))])
     objects[victim] = bytes(content)
-    with suppress(UnreadableMessageError):
-        read(objects, name)
+    sent = read(dict(wire_objects(example())), name)
+    try:
+        got = read(objects, name)
+    except UnreadableMessageError:
+        return  # refused
+    assert isinstance(got, Message)
+    assert got.has_content() != got.has_error()
+    assert isinstance(got.metadata, Metadata)
+    if objects == dict(wire_objects(example())):
+        assert got.content == sent.content
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,9 @@ def test_a_connection_leaves_nothing_that_keeps_the_process(small: SmallLink, tm
         "with connect(sys.argv[1], Path(sys.argv[2]), SiteKey.load(Path(sys.argv[3]))) as c:\n"
         "    print(c.node_id)\n"
     )
-    with small.open():
+    with small.open() as link:
         words = [sys.executable, str(script), small.address, str(small.ca), str(small.folder / "north.pem")]
-        subprocess.run(words, check=True, timeout=30, stdout=subprocess.DEVNULL)
+        done = subprocess.run(words, check=True, timeout=30, stdout=subprocess.PIPE, text=True)
+        node = link.state.get_node_id_by_public_key(small.keys["north"].public.pem())
+        assert done.stdout == f"{node}\n"
+        assert link.online() == {}

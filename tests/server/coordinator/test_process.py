@@ -187,6 +187,9 @@ def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation
         before = shown(federation)
         federation.rotate_server_certificate()
         running.wait_until(lambda _: shown(federation) != before, 20)
+        renewed = federation.certificates.cert_path.read_text(encoding="ascii")
+        assert shown(federation).strip() in renewed
+        assert before.strip() not in renewed
 
 
 def shown(federation: Federation) -> str:
