@@ -28,8 +28,8 @@ def run_federation_benchmark(
 ) -> dict[str, Any]:
     """Measure some rounds between real processes on loopback, over TLS.
 
-    mmfed trains a step on 20 patients a site, checks, signs and writes receipts; the training is taken off.
-    Stock Flower sends the arrays back changed.
+    mmfed trains a step on 20 patients a site, checks, signs and writes receipts; stock Flower sends the
+    arrays back changed.
 
     Parameters
     ----------
@@ -73,17 +73,8 @@ def run_federation_benchmark(
 
 def federation_table(results: list[dict[str, Any]]) -> Table:
     """Show the results of several measurements."""
-    table = Table(title="a round between real processes, without training")
-    for name in (
-        "sites",
-        "update, MB",
-        "platform",
-        "s/round",
-        "quartiles",
-        "server, MB",
-        "up, MB",
-        "down, MB",
-    ):
+    table = Table(title="a round between real processes")
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name == "platform" else "right")
     for result in results:
         for platform in ("mmfed", "flower"):

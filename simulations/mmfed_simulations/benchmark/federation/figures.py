@@ -19,7 +19,7 @@ class Figures:
     Attributes
     ----------
     seconds_per_round
-        Median over the rounds after the first, without training.
+        Median over the rounds after the first; mmfed's have one training step on 20 patients in them.
     quartiles
         First and third quartile of the same.
     server_peak_mb
@@ -45,7 +45,7 @@ def figures_of(seconds: Sequence[float], peak_bytes: int, counter: ByteCounter, 
     Parameters
     ----------
     seconds
-        Of each round, the first one included, without training.
+        Of each round, the first one included.
     """
     first, middle, third = np.quantile(np.asarray(seconds[1:]), [0.25, 0.5, 0.75]).tolist()
     share = MEGABYTE * len(seconds) * sites

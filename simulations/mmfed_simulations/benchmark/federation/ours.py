@@ -110,9 +110,8 @@ def run_ours(study: Path, sites: int, rounds: int, folder: Path) -> Figures:
         for site in cohorts:
             federation.start_site(site)
         federation.wait_for("finished", RUN_SECONDS)
-        entries, totals = federation.record()
-        training = max(site["seconds"] for site in totals) / rounds
-        seconds = [entry["seconds"] - training for entry in entries]
+        entries, _ = federation.record()
+        seconds = [entry["seconds"] for entry in entries]
         peak = federation.server.peak_bytes if federation.server is not None else 0
         return figures_of(seconds, peak, counter, sites)
 
