@@ -18,7 +18,8 @@ from torch import Tensor
 
 from mmfed_client.gate import Exit, Gate, error_reply
 from mmfed_client.gate.feature_floor import patients_measured
-from mmfed_client.training import LocalSite, loss_of, train_round
+from mmfed_client.privacy import means_of, private_sums, train_private_round
+from mmfed_client.training import LocalSite, LocalUpdate, LossSum, loss_of, train_round
 from mmfed_client.training.reproducible import same_bits
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, UnexpectedArraysError, from_record
@@ -127,6 +128,10 @@ def _moments(message: Message, site: LocalSite, gate: Gate) -> Message:
         for name, (shape, _) in site.scaling_shapes.items()
         for statistic in ("count", "total", "square")
     }
+    if site.study.privacy.mode != "none":
+        means = means_of(site, gate.way_out)
+        sums = private_sums(site, means.spender, means.secret)
+        return gate.moments(message, sums.moments, sums.measured, len(site.fit), site.topology, allowed)
     counted = patients_measured(site.take(np.sort(np.concatenate([site.fit, site.validation]))))
     return gate.moments(message, site.moments(), counted, len(site.fit), site.topology, allowed)
 
@@ -137,9 +142,18 @@ def _train(message: Message, site: LocalSite, gate: Gate) -> Message:
     mu = _proximal_mu(message, site)
     weights, scaling = _weights(message, site, place), _scaling(message, site)
     names = trained_parameters(site.shapes, site.model.block_of, place.stage, site.study.privacy)
-    update = train_round(site, weights, scaling, place, mu)
+    update = _update(site, weights, scaling, place, mu, gate)
     allowed = {name: site.shapes[name] for name in names}
     return gate.update(message, update, time.perf_counter() - began, allowed)
+
+
+def _update(
+    site: LocalSite, weights: dict[str, Tensor], scaling: Scaling, place: Place, mu: float, gate: Gate
+) -> LocalUpdate:
+    if site.study.privacy.mode == "none":
+        return train_round(site, weights, scaling, place, mu)
+    means = means_of(site, gate.way_out)
+    return train_private_round(site, weights, scaling, place, mu, means.spender, means.secret)
 
 
 def _held_out(message: Message, site: LocalSite, gate: Gate) -> Message:
@@ -152,6 +166,8 @@ def _validation(message: Message, site: LocalSite, gate: Gate) -> Message:
 
 def _evaluate(message: Message, site: LocalSite, gate: Gate, *, held_out: bool) -> Message:
     place = _place(message, site)
+    if site.study.privacy.mode != "none":
+        return gate.evaluation(message, LossSum(0.0, 0))
     index = site.test if held_out else site.validation
     model = site.load(_weights(message, site, place))
     scaling, cell = _scaling(message, site), gate.minimum_cell

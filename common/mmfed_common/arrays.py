@@ -6,6 +6,7 @@ comes from another machine: it is compared with what is expected before anything
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -59,6 +60,16 @@ class UnexpectedArraysError(ValueError):
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """Describe tensors by name, shape and type."""
     return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+
+
+def digest_of(arrays: Mapping[str, Tensor]) -> bytes:
+    """SHA-256 over names, shapes, types and numbers, in the order of the names."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        tensor = arrays[name].detach().cpu().contiguous()
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        found.update(tensor.numpy().data)
+    return found.digest()
 
 
 def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:

@@ -125,7 +125,7 @@ class Scaling:
         for name in contract.node_types:
             shape = (_rows(name, topology), len(topology.channels[name]))
             mean[name], deviation[name] = torch.zeros(shape), torch.ones(shape)
-            for row, column, source in _described(name, contract, topology):
+            for row, column, source in described(name, contract, topology):
                 if source.reference_mean is not None:
                     mean[name][row, column] = source.reference_mean
                 if source.reference_deviation is not None:
@@ -138,7 +138,7 @@ def standardised(contract: Contract, topology: Topology) -> dict[str, Tensor]:
     wanted = {}
     for name in contract.node_types:
         mask = torch.zeros(_rows(name, topology), len(topology.channels[name]), dtype=torch.bool)
-        for row, column, source in _described(name, contract, topology):
+        for row, column, source in described(name, contract, topology):
             if isinstance(source, Layer):
                 mask[row, column] = source.standardise
             else:
@@ -151,10 +151,10 @@ def _rows(name: str, topology: Topology) -> int:
     return 1 if name == "imaging_feature" else len(topology.nodes[name])
 
 
-def _described(
+def described(
     name: str, contract: Contract, topology: Topology
 ) -> Iterator[tuple[int | slice, int | slice, Layer | Column]]:
-    """Yield (row, column, contract entry); row is a slice where all nodes share the entry."""
+    """Yield what describes each feature, as (row, column, entry); a slice where all nodes share one."""
     every = slice(None)
     if name == "clinical_feature":
         index = {feature: i for i, feature in enumerate(topology.nodes[name])}

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from mmfed_common.contract import Contract, Section
 from mmfed_common.errors import PrivacyError, StudyError
 from mmfed_common.heldout import HeldOutRule
+from mmfed_common.provable import refuse_unprovable
 
 Level = Literal["clinical", "additive", "full"]
 
@@ -166,6 +167,17 @@ class Privacy(Section):
     scaling_epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
     noise: Literal["site", "shared"] = "site"
 
+    @model_validator(mode="after")
+    def _says_how_private(self) -> Self:
+        amounts = (self.epsilon, self.delta, self.scaling_epsilon)
+        if self.mode == "none" and any(amount is not None for amount in amounts):
+            raise ValueError('`epsilon`, `delta` and `scaling_epsilon` need `mode = "dp"`')
+        if self.mode == "dp" and (self.epsilon is None or self.delta is None):
+            raise ValueError('`mode = "dp"` needs `epsilon` and `delta`')
+        if self.scaling_epsilon is not None and self.scaling_epsilon >= (self.epsilon or 0.0):
+            raise ValueError("`scaling_epsilon` is a part of `epsilon` and must be smaller")
+        return self
+
 
 class Evaluation(Section):
     """The held-out rule, bootstrap and least cell."""
@@ -232,15 +244,15 @@ class Study(Section):
         StudyError
             ``MMF-501`` with every fault, each with its key.
         PrivacyError
-            ``MMF-301`` when it asks for differential privacy: refused, never ignored.
+            ``MMF-304``, ``MMF-305``, ``MMF-360`` or ``MMF-361`` for what a private study cannot ask for;
+            ``MMF-301`` when it asks for what this version does not do: refused, never ignored.
         """
         try:
             study = Study.model_validate(content)
         except ValidationError as error:
             lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
             raise StudyError("MMF-501", "\n  ".join([f"{len(lines)} fault(s)", *lines]), where) from None
-        if study.privacy.mode == "dp":
-            raise PrivacyError("MMF-301", 'the study sets `[privacy] mode = "dp"`', where)
+        refuse_unprovable(study, where)
         if study.aggregation.secure:
             raise PrivacyError("MMF-301", "the study sets `[aggregation] secure = true`", where)
         if study.aggregation.compression != "none":

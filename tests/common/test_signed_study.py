@@ -142,7 +142,7 @@ def test_the_term_is_bounded(days: int) -> None:
         (SIGNED.document.replace('"seed":7', '"seed":7,"seed":7'), "MMF-418"),
         (SIGNED.document.replace('"seed":7', '"seed":7,"code":"import os"'), "MMF-501"),
         (SIGNED.document.replace('"batch":32,', ""), "MMF-418"),
-        (SIGNED.document.replace('"mode":"none"', '"mode":"dp"'), "MMF-301"),
+        (SIGNED.document.replace('"mode":"none"', '"mode":"dp"'), "MMF-501"),
         ("[]", "MMF-501"),
         ("7", "MMF-501"),
     ],
@@ -200,7 +200,9 @@ def test_the_signature_can_be_checked_from_the_documentation_alone() -> None:
     assert hashlib.sha256(content["document"].encode()).hexdigest() == STUDY.hash
 
 
-def test_a_study_that_asks_for_privacy_is_refused_not_ignored() -> None:
-    document = SIGNED.document.replace('"mode":"none"', '"mode":"dp"')
-    with pytest.raises(PrivacyError):
+def test_a_private_study_that_no_guarantee_covers_is_refused_with_its_own_code() -> None:
+    amounts = SIGNED.document.replace('"delta":null', '"delta":0.001').replace('"epsilon":null', '"epsilon":3.0')
+    document = amounts.replace('"mode":"none"', '"mode":"dp"')
+    with pytest.raises(PrivacyError) as caught:
         opened(signed_as(document=document))
+    assert caught.value.code == "MMF-305"

@@ -98,10 +98,58 @@ def test_all_faults_are_named_at_once() -> None:
         Study.from_content(content)
 
 
-def test_differential_privacy_is_refused_not_ignored() -> None:
+DP = {"mode": "dp", "epsilon": 3.0, "delta": 1e-3}
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        {"mode": "dp", "epsilon": 3.0},
+        {"mode": "dp", "delta": 1e-3},
+        {"epsilon": 3.0},
+        {"delta": 1e-3},
+        {"scaling_epsilon": 1.0},
+        {**DP, "scaling_epsilon": 3.0},
+        {**DP, "epsilon": 0.0},
+        {**DP, "delta": 1.0},
+    ],
+)
+def test_amounts_of_privacy_that_make_no_sense_are_faults(amounts: dict[str, Any]) -> None:
+    with pytest.raises(StudyError) as caught:
+        Study.from_content(changed("privacy", **amounts))
+    assert caught.value.code == "MMF-501"
+
+
+def private(contract: dict[str, Any], training: dict[str, Any] | None = None, **privacy: Any) -> Study:
+    content = changed("contract", **contract)
+    content["training"] = {**content["training"], **(training or {})}
+    return Study.from_content({**content, "privacy": {**DP, **privacy}})
+
+
+def test_a_private_study_may_scale_by_references_or_by_sums_that_it_pays_for() -> None:
+    age = {"age": {"kind": "number", "minimum": 0, "maximum": 99}}
+    bounded = {"normalisation": "federated", "demographics": age}
+    assert private({"normalisation": "reference"}).privacy.mode == "dp"
+    assert private(bounded, scaling_epsilon=0.5).privacy.scaling_epsilon == 0.5
+
+
+@pytest.mark.parametrize(
+    ("contract", "training", "privacy", "code"),
+    [
+        ({"normalisation": "reference", "relations": {"source": "site"}}, {}, {}, "MMF-304"),
+        ({"normalisation": "site"}, {}, {}, "MMF-305"),
+        ({"normalisation": "federated"}, {}, {}, "MMF-305"),
+        ({"normalisation": "site"}, {}, {"scaling_epsilon": 0.5}, "MMF-305"),
+        ({"normalisation": "federated"}, {}, {"scaling_epsilon": 0.5}, "MMF-361"),
+        ({"normalisation": "reference"}, {"patience": 2, "validation_fraction": 0.2}, {}, "MMF-360"),
+    ],
+)
+def test_a_private_study_cannot_take_more_from_patients_than_is_paid(
+    contract: dict[str, Any], training: dict[str, Any], privacy: dict[str, Any], code: str
+) -> None:
     with pytest.raises(PrivacyError) as caught:
-        Study.from_content(changed("privacy", mode="dp", epsilon=3.0))
-    assert caught.value.code == "MMF-301"
+        private(contract, training, **privacy)
+    assert caught.value.code == code
 
 
 def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:

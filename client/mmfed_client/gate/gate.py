@@ -120,8 +120,9 @@ class Gate:
         return self._release(request, update.trained, allowed, metrics)
 
     def evaluation(self, request: Message, loss: LossSum) -> Message:
-        """Send the sum of a loss; nothing but a count of 0 below the least cell, or if the policy says so."""
+        """Send the sum of a loss; only a count of 0 below the least cell, under DP, or if the policy says."""
         withheld = self.policy is not None and not (self.policy.evaluation and m.LOSS in self.policy.metrics)
+        withheld = withheld or self.study.privacy.mode != "none"
         if withheld or loss.patients < self.minimum_cell:
             loss = LossSum(0.0, 0)
         return self._release(request, {}, {}, {m.NUM_EXAMPLES: loss.patients, m.LOSS: loss.total})
@@ -160,6 +161,8 @@ class Gate:
         return self.way_out.release(answer, self.policy, self.study.hash)
 
     def _may_tell(self, metric: str) -> bool:
+        if metric == m.LOSS and self.study.privacy.mode != "none":
+            return False
         return self.policy is None or metric in self.policy.metrics
 
     def _about(self, request: Message, kind: str) -> ConfigRecord:

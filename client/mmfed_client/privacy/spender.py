@@ -5,26 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from mmfed_common.mechanism import Mechanism
-
-
-class NoisePlan(Protocol):
-    """What training has to know of a site's plan; see ``PrivacyPlan``."""
-
-    @property
-    def sigma(self) -> float:
-        """Deviation of the noise of a step, in units of the study's ``clipping``."""
-
-    @property
-    def rate(self) -> float:
-        """Probability with which each patient is in a step."""
-
-    @property
-    def steps_of_round(self) -> int:
-        """Steps of every round."""
-
-    @property
-    def scaling_sigma(self) -> float | None:
-        """The same for the noisy sums of features, in units of their sensitivity; None: they are not paid."""
+from mmfed_common.privacy import PrivacyPlan
 
 
 class Spender(Protocol):
@@ -36,7 +17,7 @@ class Spender(Protocol):
     """
 
     @property
-    def plan(self) -> NoisePlan:
+    def plan(self) -> PrivacyPlan:
         """The plan by which it pays."""
 
     def before_step(self, round: int, step: int, inputs: bytes) -> None:

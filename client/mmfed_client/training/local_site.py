@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmfed_client.site import SiteData
 from mmfed_client.training.reproducible import training_device
-from mmfed_common.arrays import Shapes, shapes_of
+from mmfed_common.arrays import Shapes, digest_of, shapes_of
 from mmfed_common.errors import ModelError
 from mmfed_common.heldout import HeldOutRule, hash_fraction
 from mmfed_common.model import MultimodalNetwork, build_model
@@ -59,6 +59,8 @@ class LocalSite:
         """``(n,)`` indices of the training patients that only early stopping looks at."""
         self.test = np.flatnonzero(data.held_out)
         """``(n,)`` indices of the held-out patients."""
+        self.proven: set[tuple[str, ...]] = set()
+        """What was trained when the patients' gradients were last seen to be their own."""
 
     @cached_property
     def model(self) -> MultimodalNetwork:
@@ -86,6 +88,15 @@ class LocalSite:
     def every_fit_patient(self) -> PatientTensors:
         """All patients that are trained on, for studies that take them in one step."""
         return self.patients.select(torch.from_numpy(self.fit).to(self.device))
+
+    @cached_property
+    def fit_digest(self) -> bytes:
+        """SHA-256 over everything about the patients that are trained on, in their order."""
+        chosen = torch.from_numpy(self.fit).to(self.device)
+        arrays: dict[str, Tensor | None] = {**vars(self.patients.outcomes.select(chosen))}
+        for name, node in self.patients.nodes.items():
+            arrays |= {f"{name}.{part}": tensor for part, tensor in vars(node.select(chosen)).items()}
+        return digest_of({name: tensor for name, tensor in arrays.items() if tensor is not None})
 
     def take(self, index: npt.NDArray[np.int64]) -> PatientTensors:
         """Take patients for training.

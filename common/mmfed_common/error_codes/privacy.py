@@ -9,6 +9,35 @@ CODES: dict[str, Code] = {
         "The study asks for differential privacy, which this version does not train with.",
         'Set `[privacy] mode = "none"`, or use a version that has it; nothing was trained.',
     ),
+    "MMF-302": Code(
+        "The model has a trained layer that gives no exact gradient per patient.",
+        "Build trained layers from `nn.Linear`, `nn.Embedding` and `nn.LayerNorm`, none of them shared, or "
+        'set `[privacy] trainable` to what does not hold it; with `mode = "none"` any layer may train.',
+    ),
+    "MMF-303": Code(
+        "The loss or the model is not separable: one patient's gradient depends on the others in the batch.",
+        "Use a loss that is a sum over patients (discrete hazards instead of Cox, no contrastive or ranking "
+        "terms) and no statistics of the batch: otherwise clipping bounds nothing. Nothing was trained.",
+    ),
+    "MMF-304": Code(
+        "The study asks for differential privacy and for correlation edges found among the site's patients.",
+        'Set `[contract.relations] source` to `"study"`, with pairs from public data, or to `"none"`: edges '
+        "found among patients would tell of them without noise.",
+    ),
+    "MMF-305": Code(
+        "The study asks for differential privacy and scales features by patients without paying for it.",
+        'Set `normalisation = "reference"` with public means and deviations, or `normalisation = '
+        '"federated"` with `[privacy] scaling_epsilon`, the part of ε that pays for noisy sums.',
+    ),
+    "MMF-360": Code(
+        "The study asks for differential privacy and for early stopping by a loss over patients.",
+        "Remove `[training] patience` and fix the number of rounds: every look at the loss costs privacy.",
+    ),
+    "MMF-361": Code(
+        "Noisy sums of features need public bounds, and the contract gives none for some features.",
+        "Give `minimum` and `maximum` (or `clip` for a table of measurements) for each feature named, or set "
+        '`normalisation = "reference"`.',
+    ),
     "MMF-306": Code(
         "The study's δ is too large for this site: it must be below 1 over the number of training patients.",
         "Tell the coordinator to set a smaller `[privacy] delta`: a larger one would allow that the data of "

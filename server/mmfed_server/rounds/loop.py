@@ -153,7 +153,8 @@ class Rounds:
             self.desk.taken(update.site)
         state.weights = outcome.weights
         state.first_moment, state.second_moment = strategy.moments()
-        metrics = {"train_loss": outcome.loss}
+        private = self.study.privacy.mode != "none"
+        metrics = {} if private else {"train_loss": outcome.loss}
         stage_ends = place.round == place.last_of_stage
         if self.study.training.patience is not None:
             stage_ends = self._early_stopping(state, place, metrics) or stage_ends
@@ -210,7 +211,7 @@ class Rounds:
         SitePasts(state.norms, state.digests).forget()
 
     def _evaluate(self, state: RunState, place: Place, metrics: dict[str, float]) -> None:
-        if self.study.evaluation.rule == "none":
+        if self.study.evaluation.rule == "none" or self.study.privacy.mode != "none":
             return
         loss = pooled_loss(
             self.desk,

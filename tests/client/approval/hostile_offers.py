@@ -131,7 +131,7 @@ OFFERS: dict[str, tuple[Offer, str]] = {
     "deep nesting": (document("[" * 100_000), "MMF-418"),
     "a guarantee that cannot be given": (
         content(lambda c: c["privacy"].update(mode="dp", epsilon=1e9, delta=0.5)),
-        "MMF-301",
+        "MMF-501",
     ),
     "a pack above the folder": (with_pack("../../etc/passwd"), "MMF-331"),
     "a pack at an absolute path": (with_pack("/etc/passwd"), "MMF-331"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import nn
 
@@ -21,7 +22,7 @@ def test_each_choice_holds_the_one_before_it_and_all_is_all(
 ) -> None:
     model = make_model()
     sets = [named(model, choice) for choice in BY_SIZE]
-    assert all(small < large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small < large for small, large in pairwise(sets))
     assert sets[-1] == {name for name, _ in model.named_parameters()}
 
 

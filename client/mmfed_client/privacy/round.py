@@ -1,0 +1,147 @@
+"""One round of training under differential privacy: DP-SGD (Abadi et al., CCS 2016, arXiv:1607.00133)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from mmfed_client.privacy.gradients import CHUNK, PatientGradients
+from mmfed_client.privacy.inputs import inputs_of
+from mmfed_client.privacy.noise import SecretStream, noised
+from mmfed_client.privacy.separable import refuse_inseparable
+from mmfed_client.privacy.spender import Spender
+from mmfed_client.training.local import LocalUpdate, trained_of
+from mmfed_client.training.local_site import LocalSite
+from mmfed_client.training.optimiser import build_optimiser, set_learning_rate
+from mmfed_client.training.reproducible import same_bits
+from mmfed_common.errors import ModelError
+from mmfed_common.heldout import HeldOutRule
+from mmfed_common.model import MultimodalNetwork
+from mmfed_common.scaling import Scaling
+from mmfed_common.schedule import Place
+from mmfed_common.tasks.multitask import patient_losses
+
+WITHHELD = 0.0
+"""Stands for the training loss: the mean over patients who are not clipped would cost more privacy."""
+
+
+def train_private_round(
+    site: LocalSite,
+    weights: Mapping[str, Tensor],
+    scaling: Scaling,
+    place: Place,
+    proximal_mu: float,
+    spender: Spender,
+    secret: bytes,
+) -> LocalUpdate:
+    """Train for one round with noise, and pay for each step before it is made.
+
+    A step draws each patient on his own with the plan's rate, clips each one's gradient, sums, adds noise to
+    the sum and divides by the number of patients expected, not by the number drawn. An empty draw takes a
+    step of noise alone. FedProx, sparsity, weight decay and the clipping of the whole gradient look at no
+    patient and come after the noise.
+
+    Which patients are drawn and what the noise is depends on the site's secret and on everything that goes
+    in: the same round from the same weights gives the same bits, and is paid for once. The number of
+    patients is taken to be public; the loss is withheld.
+
+    Parameters
+    ----------
+    spender
+        Pays; its plan gives the noise, the rate and the steps.
+    secret
+        Known to the site alone.
+
+    Raises
+    ------
+    PrivacyError
+        ``MMF-302`` or ``MMF-303`` when patients' gradients cannot be told apart; the spender's own when the
+        budget does not allow the next step.
+    StudyError
+        ``MMF-505`` when a held-out patient is among those who train.
+    ModelError
+        ``MMF-604`` when a weight becomes non-finite.
+    """
+    study, plan = site.study, spender.plan
+    if plan.patients != len(site.fit):
+        raise ValueError(f"the plan is for {plan.patients} patients, the site trains on {len(site.fit)}")
+    ids = site.patients.patient_ids
+    HeldOutRule.refuse_held_out(site.held_out[site.fit], [ids[i] for i in site.fit])
+    model = site.load(weights)
+    trained = trained_of(model, place, study.privacy)
+    refuse_inseparable(site, place, tuple(trained))
+    anchors = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    optimiser = build_optimiser(study.training, place.stage, trained, model.shrinks)
+    steps_of_epoch = plan.steps_of_round // study.training.local_epochs
+    arrays = {**weights, **{f"scaling.{name}": t for name, t in scaling.to_arrays().items()}}
+    inputs = inputs_of(secret, site, plan, arrays, "train", place.round, repr(proximal_mu))
+    model.train()
+    with PatientGradients(model, tuple(trained)).listening() as gradients:
+        for step in range(plan.steps_of_round):
+            spender.before_step(place.round, step, inputs)
+            stream = SecretStream.of(secret, study.hash, site.name, "step", place.round, step, inputs)
+            set_learning_rate(optimiser, place.learning_rate(study.training, step // steps_of_epoch))
+            with same_bits(stream.seed()):
+                drawn = site.fit[stream.chosen(len(site.fit), plan.rate)]
+                total = _clipped_sum(site, model, gradients, drawn, scaling, place)
+                noisy = noised(total, study.privacy.clipping, plan.sigma, stream)
+                _set_gradients(trained, noisy / (plan.rate * plan.patients))
+                _add_pulls(model, trained, anchors, proximal_mu, place.stage.sparsity)
+                if study.training.gradient_clip is not None:
+                    torch.nn.utils.clip_grad_norm_(list(trained.values()), study.training.gradient_clip)
+                optimiser.step()
+    spender.reconcile(place.round, inputs, plan.steps_of_round)
+    result = {name: parameter.detach().cpu().clone() for name, parameter in trained.items()}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in result.values()):
+        raise ModelError("MMF-604", f"a weight is not finite after round {place.round}", site.name)
+    return LocalUpdate(result, len(site.fit), WITHHELD)
+
+
+def _clipped_sum(
+    site: LocalSite,
+    model: MultimodalNetwork,
+    gradients: PatientGradients,
+    drawn: npt.NDArray[np.int64],
+    scaling: Scaling,
+    place: Place,
+) -> Tensor:
+    """Sum the clipped gradients of some patients: all parameters end to end, float64 on the CPU."""
+    total = torch.zeros(gradients.width, dtype=torch.float64)
+    for start in range(0, len(drawn), CHUNK):
+        patients = site.take(drawn[start : start + CHUNK])
+
+        def losses() -> Tensor:
+            predictions = model(patients, scaling, place.stage.level)  # noqa: B023 - called at once
+            return patient_losses(model, predictions, patients.outcomes)  # noqa: B023
+
+        clipped = gradients.clipped_sum(losses, site.study.privacy.clipping)
+        total += torch.cat([tensor.flatten() for tensor in clipped.sums.values()]).cpu()
+    return total
+
+
+def _set_gradients(trained: Mapping[str, Parameter], flat: Tensor) -> None:
+    sizes = [parameter.numel() for parameter in trained.values()]
+    for parameter, part in zip(trained.values(), torch.split(flat, sizes), strict=True):
+        parameter.grad = part.view_as(parameter).to(parameter)
+
+
+def _add_pulls(
+    model: MultimodalNetwork,
+    trained: Mapping[str, Parameter],
+    anchors: Mapping[str, Tensor],
+    proximal_mu: float,
+    sparsity: float,
+) -> None:
+    """Add the gradients of what pulls on weights without looking at patients."""
+    for name, parameter in trained.items():
+        if parameter.grad is None:
+            continue
+        if proximal_mu > 0:
+            parameter.grad += proximal_mu * (parameter.detach() - anchors[name])
+        if sparsity > 0 and model.shrinks(name):
+            parameter.grad += sparsity * parameter.detach().sign()
