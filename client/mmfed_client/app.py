@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from mmfed_client.gate import Exit, Gate, error_reply
 from mmfed_client.gate.feature_floor import patients_measured
+from mmfed_client.masking.rounds import MaskedRounds
 from mmfed_client.privacy import means_of, private_sums, train_private_round
 from mmfed_client.training import LocalSite, LocalUpdate, LossSum, loss_of, train_round
 from mmfed_client.training.reproducible import same_bits
@@ -50,6 +52,7 @@ class SiteApp:
     def __init__(self, open_site: OpenSite, way_out: Exit | None = None) -> None:
         self.open_site = open_site
         self.way_out = way_out
+        self.masked = MaskedRounds()
 
     def hello(self, message: Message, context: Context) -> Message:
         """Answer who this is."""
@@ -61,7 +64,23 @@ class SiteApp:
 
     def train(self, message: Message, context: Context) -> Message:
         """Train for one round."""
-        return self._answer(message, context, _train)
+        return self._answer(message, context, partial(_train, masked=self.masked))
+
+    def mask_keys(self, message: Message, context: Context) -> Message:
+        """Show this site's keys for a masked round."""
+        return self._answer(message, context, self.masked.keys)
+
+    def mask_shares(self, message: Message, context: Context) -> Message:
+        """Give each peer its shares, sealed."""
+        return self._answer(message, context, self.masked.shares)
+
+    def mask_agree(self, message: Message, context: Context) -> Message:
+        """Say to the peers whose sum this site opens."""
+        return self._answer(message, context, self.masked.agree)
+
+    def mask_open(self, message: Message, context: Context) -> Message:
+        """Give the shares that open the sum."""
+        return self._answer(message, context, self.masked.open)
 
     def held_out(self, message: Message, context: Context) -> Message:
         """Evaluate on the held-out patients."""
@@ -113,6 +132,10 @@ def make_client_app(open_site: OpenSite, way_out: Exit | None = None) -> ClientA
     app.query(m.HELLO.partition(".")[2])(handlers.hello)
     app.query(m.MOMENTS.partition(".")[2])(handlers.moments)
     app.train()(handlers.train)
+    app.train(m.MASK_KEYS.partition(".")[2])(handlers.mask_keys)
+    app.train(m.MASK_SHARES.partition(".")[2])(handlers.mask_shares)
+    app.train(m.MASK_AGREE.partition(".")[2])(handlers.mask_agree)
+    app.train(m.MASK_OPEN.partition(".")[2])(handlers.mask_open)
     app.evaluate(m.EVALUATE_HELD_OUT.partition(".")[2])(handlers.held_out)
     app.evaluate(m.EVALUATE_VALIDATION.partition(".")[2])(handlers.validation)
     return app
@@ -136,15 +159,20 @@ def _moments(message: Message, site: LocalSite, gate: Gate) -> Message:
     return gate.moments(message, site.moments(), counted, len(site.fit), site.topology, allowed)
 
 
-def _train(message: Message, site: LocalSite, gate: Gate) -> Message:
+def _train(message: Message, site: LocalSite, gate: Gate, masked: MaskedRounds) -> Message:
     began = time.perf_counter()
+    if site.study.aggregation.secure:
+        masked.refuse_without(message, site)
     place = _place(message, site)
     mu = _proximal_mu(message, site)
     weights, scaling = _weights(message, site, place), _scaling(message, site)
     names = trained_parameters(site.shapes, site.model.block_of, place.stage, site.study.privacy)
     update = _update(site, weights, scaling, place, mu, gate)
     allowed = {name: site.shapes[name] for name in names}
-    return gate.update(message, update, time.perf_counter() - began, allowed)
+    seconds = time.perf_counter() - began
+    if site.study.aggregation.secure:
+        return masked.update(message, site, gate, update, weights, allowed, seconds)
+    return gate.update(message, update, seconds, allowed)
 
 
 def _update(

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from mmfed_common.contract import Contract, Section
 from mmfed_common.errors import PrivacyError, StudyError
 from mmfed_common.heldout import HeldOutRule
+from mmfed_common.masking.rules import refuse_unmaskable
 from mmfed_common.provable import refuse_unprovable
 
 Level = Literal["clinical", "additive", "full"]
@@ -245,7 +246,8 @@ class Study(Section):
             ``MMF-501`` with every fault, each with its key.
         PrivacyError
             ``MMF-304``, ``MMF-305``, ``MMF-360`` or ``MMF-361`` for what a private study cannot ask for;
-            ``MMF-301`` when it asks for what this version does not do: refused, never ignored.
+            ``MMF-301`` when it asks for what this version does not do: refused, never ignored; ``MMF-381`` to
+            ``MMF-383`` for what secure aggregation does not go together with.
         """
         try:
             study = Study.model_validate(content)
@@ -253,8 +255,7 @@ class Study(Section):
             lines = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
             raise StudyError("MMF-501", "\n  ".join([f"{len(lines)} fault(s)", *lines]), where) from None
         refuse_unprovable(study, where)
-        if study.aggregation.secure:
-            raise PrivacyError("MMF-301", "the study sets `[aggregation] secure = true`", where)
+        refuse_unmaskable(study, where)
         if study.aggregation.compression != "none":
             raise PrivacyError("MMF-301", "the study sets `[aggregation] compression`", where)
         return study

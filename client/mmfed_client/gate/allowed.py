@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord, RecordDict
 
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, UnexpectedArraysError, from_record
+from mmfed_common.masking import fields
 from mmfed_common.names import SHA256
 from mmfed_common.software import LINE
 
@@ -20,6 +21,7 @@ ALLOWED_METRICS: dict[str, tuple[str, ...]] = {
     m.HELLO: (m.NUM_EXAMPLES,),
     m.MOMENTS: (m.NUM_EXAMPLES,),
     m.TRAIN: (m.NUM_EXAMPLES, m.LOSS, m.SECONDS),
+    **dict.fromkeys(fields.ANSWERS, (m.NUM_EXAMPLES,)),
     m.EVALUATE_HELD_OUT: (m.NUM_EXAMPLES, m.LOSS),
     m.EVALUATE_VALIDATION: (m.NUM_EXAMPLES, m.LOSS),
 }
@@ -72,12 +74,15 @@ def check_content(kind: str, content: RecordDict, allowed: Shapes) -> None:
     if bool(allowed) != (kind in WITH_ARRAYS):
         raise NotAllowedError(f"arrays do not belong to {kind}" if allowed else f"{kind} needs arrays")
     records = {m.METRICS, m.ABOUT} | ({m.ARRAYS} if allowed else set())
+    records |= {m.MASKING} if kind in fields.ANSWERS else set()
     if set(content) != records or m.METRICS not in content.metric_records:
         raise NotAllowedError(f"the records are not those of {kind}")
     if m.ABOUT not in content.config_records or (allowed and m.ARRAYS not in content.array_records):
         raise NotAllowedError(f"the records are not those of {kind}")
     check_metrics(kind, dict(content.metric_records[m.METRICS]))
     _check_about(dict(content.config_records[m.ABOUT]))
+    if kind in fields.ANSWERS:
+        _check_masking(kind, content)
     if allowed:
         _check_arrays(content.array_records[m.ARRAYS], allowed)
 
@@ -106,6 +111,15 @@ def _check_about(about: Mapping[str, Any]) -> None:
             fits = isinstance(value, str) and ABOUT_TEXTS[key].fullmatch(value) is not None
         if not fits:
             raise NotAllowedError(f"`{key}` of `about` is not of its form")
+
+
+def _check_masking(kind: str, content: RecordDict) -> None:
+    if m.MASKING not in content.config_records:
+        raise NotAllowedError(f"the records are not those of {kind}")
+    try:
+        fields.check_answer(kind, dict(content.config_records[m.MASKING]))
+    except fields.UnreadableError as error:
+        raise NotAllowedError(f"{kind}: {error}") from None
 
 
 def _check_arrays(record: ArrayRecord, allowed: Shapes) -> None:

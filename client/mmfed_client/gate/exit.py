@@ -20,6 +20,7 @@ from mmfed_client.ledger.ledger import RECEIPT
 from mmfed_client.policy import Policy
 from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError, PrivacyError
+from mmfed_common.masking import fields
 from mmfed_common.names import is_sha256
 from mmfed_common.seal import seal
 from mmfed_common.signing import SiteKey
@@ -93,6 +94,8 @@ class Exit:
             body["sums"] = digest = _digest(answer)
             if self.ledger.sums(study_hash) not in (None, digest):
                 raise PrivacyError("MMF-344", "the cohort has changed since they were sent")
+        if kind == m.MASK_OPEN:
+            body[fields.OPENED] = answer.content.config_records[m.MASKING][fields.OPENED]
         if body["bytes"] > policy.largest_update_bytes:
             what = f"{body['bytes']} bytes, at most {policy.largest_update_bytes}"
             raise PrivacyError("MMF-340", what)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
@@ -22,6 +23,8 @@ from mmfed_client.training.losses import LossSum
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, shapes_of, to_record
 from mmfed_common.errors import NetworkError, PrivacyError
+from mmfed_common.masking import fields
+from mmfed_common.masking.stream import Vector
 from mmfed_common.scaling import Moments
 from mmfed_common.software import software
 from mmfed_common.study import Study
@@ -79,8 +82,13 @@ class Gate:
         return floor if self.policy is None else max(floor, self.policy.minimum_per_feature)
 
     def hello(self, request: Message, patients: int) -> Message:
-        """Say who this is and on how many patients it can train; 0 when they are below the floor."""
+        """Say who this is and on how many patients it can train; 0 when they are below the floor.
+
+        Where the policy hides counts it says the study's own floor, which everybody knows.
+        """
         counted = patients if patients >= self.minimum_patients else 0
+        if counted and self._hides_counts:
+            counted = self.study.aggregation.minimum_patients
         return self._release(request, {}, {}, {m.NUM_EXAMPLES: counted})
 
     def moments(
@@ -114,16 +122,43 @@ class Gate:
         return self._release(request, kept.to_arrays(), allowed, {m.NUM_EXAMPLES: patients})
 
     def update(self, request: Message, update: LocalUpdate, seconds: float, allowed: Shapes) -> Message:
-        """Send the parameters that the stage trains; errors as :meth:`moments`."""
+        """Send the parameters that the stage trains; errors as :meth:`moments`.
+
+        Raises
+        ------
+        PrivacyError
+            ``MMF-394`` in a study with secure aggregation: see :meth:`masked_update`.
+        """
+        if self.study.aggregation.secure:
+            raise PrivacyError("MMF-394", "an update without masks", self.site)
         self._at_least(update.patients)
         metrics = {m.NUM_EXAMPLES: update.patients, m.LOSS: update.loss, m.SECONDS: seconds}
         return self._release(request, update.trained, allowed, metrics)
+
+    def masking(self, request: Message, patients: int, record: Mapping[str, object]) -> Message:
+        """Send what a step of secure aggregation needs beside masked numbers; errors as :meth:`moments`."""
+        self._at_least(patients)
+        return self._release(request, {}, {}, {m.NUM_EXAMPLES: 0}, fields.config(record))
+
+    def masked_update(
+        self, request: Message, patients: int, vector: Vector, seconds: float, allowed: Shapes
+    ) -> Message:
+        """Send a masked update: count and loss are in the masked numbers, 0 is told beside them.
+
+        Parameters
+        ----------
+        patients
+            How many were trained on, for the floors; errors as :meth:`moments`.
+        """
+        self._at_least(patients)
+        metrics = {m.NUM_EXAMPLES: 0, m.LOSS: 0.0, m.SECONDS: seconds}
+        return self._release(request, {fields.MASKED: torch.from_numpy(vector)}, allowed, metrics)
 
     def evaluation(self, request: Message, loss: LossSum) -> Message:
         """Send the sum of a loss; only a count of 0 below the least cell, under DP, or if the policy says."""
         withheld = self.policy is not None and not (self.policy.evaluation and m.LOSS in self.policy.metrics)
         withheld = withheld or self.study.privacy.mode != "none"
-        if withheld or loss.patients < self.minimum_cell:
+        if withheld or self._hides_counts or loss.patients < self.minimum_cell:
             loss = LossSum(0.0, 0)
         return self._release(request, {}, {}, {m.NUM_EXAMPLES: loss.patients, m.LOSS: loss.total})
 
@@ -141,6 +176,7 @@ class Gate:
         arrays: Mapping[str, Tensor],
         allowed: Shapes,
         metrics: Mapping[str, int | float],
+        masking: ConfigRecord | None = None,
     ) -> Message:
         kind = request.metadata.message_type
         shown: dict[str, int | float | list[int] | list[float]] = {
@@ -152,6 +188,8 @@ class Gate:
                 raise NotAllowedError("the arrays are not those that were expected")
             if arrays:
                 content[m.ARRAYS] = to_record(arrays)
+            if masking is not None:
+                content[m.MASKING] = masking
             check_content(kind, content, allowed)
         except NotAllowedError as error:
             raise NetworkError("MMF-407", str(error), self.site) from None
@@ -159,6 +197,10 @@ class Gate:
         if self.way_out is None or self.policy is None:
             return answer
         return self.way_out.release(answer, self.policy, self.study.hash)
+
+    @property
+    def _hides_counts(self) -> bool:
+        return self.policy is not None and self.policy.hide_counts and self.study.aggregation.secure
 
     def _may_tell(self, metric: str) -> bool:
         if metric == m.LOSS and self.study.privacy.mode != "none":

@@ -65,6 +65,11 @@ class Policy(Section):
         Share of a GPU's memory that training may take.
     two_person
         Whether a study needs the approval of two people.
+    peers
+        Fingerprints of the sites with which this one's updates may be summed; empty: any that the coordinator
+        names.
+    hide_counts
+        Whether the number of patients stays hidden: only with secure aggregation, where it is in the sum.
     require_privacy
         Whether a study must train with differential privacy.
     most_epsilon_per_study, most_epsilon_lifetime, largest_delta
@@ -86,6 +91,8 @@ class Policy(Section):
     largest_update_megabytes: Limit = 1000.0
     gpu_memory: Annotated[float, Field(gt=0, le=1, strict=True)] = 1.0
     two_person: Flag = False
+    peers: tuple[str, ...] = ()
+    hide_counts: Flag = False
     require_privacy: Flag = True
     most_epsilon_per_study: Limit = 8.0
     most_epsilon_lifetime: Limit = 16.0

@@ -26,6 +26,10 @@ POLICY_TEMPLATE = """\
 # days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 # gpu_memory = 1.0                 # share of a GPU's memory that training may take
 
+# --- Secure aggregation (studies with `secure = true`) --------------------------------------------------
+# peers = []                       # fingerprints of the other sites, told by telephone; empty: any are taken
+# hide_counts = false              # true: nobody learns how many patients this site has; such studies only
+
 # --- Differential privacy -----------------------------------------------------------------------------
 # Without the next line only studies with differential privacy would be allowed, which this version of mmfed
 # cannot train yet. Set it to true, or take the line out, as soon as your studies have it.

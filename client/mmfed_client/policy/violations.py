@@ -76,6 +76,8 @@ def _who_and_what(policy: Policy, study: Study, coordinator: str) -> Iterator[Vi
         yield Violation("MMF-325", f"it uses {study.aggregation.strategy}, allowed: {listed}")
     if study.training.rounds > policy.most_rounds:
         yield Violation("MMF-326", f"it has {study.training.rounds} rounds, at most {policy.most_rounds}")
+    if policy.hide_counts and not study.aggregation.secure:
+        yield Violation("MMF-395", "it sets `secure = false`")
     if study.contract.normalisation == "federated" and not policy.allow_moments:
         yield Violation("MMF-330", 'it sets `normalisation = "federated"`')
 

@@ -19,6 +19,7 @@ from mmfed_server.rounds.deadline import Deadlines
 from mmfed_server.rounds.desk import Desk
 from mmfed_server.rounds.evaluation_round import pooled_loss
 from mmfed_server.rounds.exchange import Refusal
+from mmfed_server.rounds.masked_round import MaskedRound
 from mmfed_server.rounds.past import SitePasts
 from mmfed_server.rounds.roster import Roster
 from mmfed_server.rounds.scaling_round import federated_scaling
@@ -112,7 +113,9 @@ class Rounds:
         for number, stage in enumerate(self.study.training.stages, start=1):
             if not trained_parameters(weights, self.block_of, stage, self.study.privacy):
                 what = f"stage {number} trains {', '.join(stage.trained_blocks)}"
-                choice = f"of which `trainable = {self.study.privacy.trainable!r}` moves nothing in this model"
+                choice = (
+                    f"of which `trainable = {self.study.privacy.trainable!r}` moves nothing in this model"
+                )
                 raise StudyError("MMF-501", f"{what}, {choice}")
 
     def _patiently(self, work: Callable[[], Result]) -> Result:
@@ -132,7 +135,8 @@ class Rounds:
         place = Place.of(self.study.training, state.next_round)
         strategy = self._strategy(state, place)
         past = SitePasts(state.norms, state.digests)
-        training = TrainingRound(
+        kind = MaskedRound if self.study.aggregation.secure else TrainingRound
+        training = kind(
             self.study,
             self.desk,
             self.roster,

@@ -160,7 +160,9 @@ class Roster:
         self.announced[site] = first or patients
 
     def _refuse_implausible(self, desk: Desk, round_number: int) -> list[Refusal]:
-        refusals = []
+        refusals: list[Refusal] = []
+        if self.study.aggregation.secure:  # some may hide their counts, and those in the sum decide
+            return refusals
         for site in self.eligible:
             others = [self.patients[other] for other in self.eligible if other != site]
             if len(others) < 2 or self.patients[site] <= MOST_TIMES_THE_MEDIAN * statistics.median(others):

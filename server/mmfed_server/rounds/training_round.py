@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from mmfed_server.rounds.desk import UNREADABLE, Desk
 from mmfed_server.rounds.exchange import Answer, Refusal, forget_arrays
 from mmfed_server.rounds.past import SitePasts
 from mmfed_server.rounds.roster import Roster, sample_sites
-from mmfed_server.rounds.spool import SpooledUpdate, mean_of, write_arrays
+from mmfed_server.rounds.spool import Piece, SpooledUpdate, mean_of, write_arrays
 from mmfed_server.rounds.strategy import ChosenNodes, SiteStrategy
 
 MOST_ATTEMPTS = 3
@@ -218,20 +218,17 @@ class TrainingRound:
         patients = sum(update.num_examples for update in accepted)
         if patients == 0:
             raise NetworkError("MMF-403", f"nothing was aggregated in round {self.place.round}")
-        after = self._aggregated(accepted, patients, weights)
-        if not all(all_finite(t.numpy()) for part in self.strategy.moments() for t in part.values()):
-            raise ModelError("MMF-604", f"round {self.place.round}: a moment of the server is not finite")
+        after = self._moved(mean_of(accepted, self._shapes(weights)), patients, weights)
         loss = self.strategy.mean_loss((update.loss, update.num_examples) for update in accepted)
         return RoundOutcome(after, loss, tuple(accepted), tuple(refusals), size)
 
-    def _aggregated(
-        self, accepted: list[SpooledUpdate], patients: int, weights: Mapping[str, Tensor]
+    def _moved(
+        self, mean: Iterable[Piece], patients: int, weights: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The weights after the round; those that the stage does not train are the same tensors as before."""
         after = dict(weights)
         shapes = self._shapes(weights)
         sent = {name: weights[name] for name in shapes}
-        mean = mean_of(accepted, shapes)
         for piece in self.strategy.aggregate_mean(self.place.round_in_stage, mean, patients, sent):
             if not all_finite(piece.values):
                 what = f"round {self.place.round}: {piece.name} holds a value that is not finite"
@@ -239,6 +236,8 @@ class TrainingRound:
             if after[piece.name] is weights[piece.name]:
                 after[piece.name] = torch.empty(shapes[piece.name][0], dtype=shapes[piece.name][1])
             piece.of(after[piece.name].numpy())[...] = piece.values
+        if not all(all_finite(t.numpy()) for part in self.strategy.moments() for t in part.values()):
+            raise ModelError("MMF-604", f"round {self.place.round}: a moment of the server is not finite")
         return after
 
     def _shapes(self, weights: Mapping[str, Tensor]) -> Shapes:

@@ -11,7 +11,7 @@ from flwr.serverapp import ServerApp
 
 from mmfed_client.app import make_client_app
 from mmfed_client.site import SiteData
-from mmfed_common.errors import StudyError
+from mmfed_common.errors import PrivacyError, StudyError
 from mmfed_common.flower_environment import quiet_flower
 from mmfed_simulations.backends.saved_sites import SavedSites
 from mmfed_simulations.run_folder import RunFolder
@@ -31,10 +31,18 @@ class RayBackend:
             raise StudyError("MMF-510", "the back end `ray` needs the package ray")
 
     def run(self, server_app: ServerApp, folder: RunFolder, sites: Sequence[SiteData], workers: int) -> None:
-        """Run to the end; see :class:`~mmfed_simulations.backends.base.Backend`."""
+        """Run to the end; see :class:`~mmfed_simulations.backends.base.Backend`.
+
+        Raises
+        ------
+        PrivacyError
+            ``MMF-393`` for a study with secure aggregation.
+        """
         from flwr.server.superlink.fleet.vce.backend.backend import BackendConfig
         from flwr.simulation import run_simulation
 
+        if folder.study().aggregation.secure:
+            raise PrivacyError("MMF-393", "the study sets `secure = true`")
         graphics = torch.cuda.device_count()
         config: BackendConfig = {
             "init_args": {

@@ -1,0 +1,43 @@
+"""An update as the numbers that are masked: patients and loss first, then each weight's change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+
+from mmfed_client.training.local import LocalUpdate
+from mmfed_common.masking.layout import Layout
+from mmfed_common.masking.stream import Vector
+
+logger = logging.getLogger(__name__)
+
+
+def numbers_of(update: LocalUpdate, weights: Mapping[str, Tensor], layout: Layout) -> Vector:
+    """Write an update as fixed-point numbers, each change times the site's patients.
+
+    Parameters
+    ----------
+    weights
+        Those that were sent; what leaves is the difference from them.
+
+    Raises
+    ------
+    ValueError
+        When the site has more patients than sums can hold.
+    """
+    vector = layout.empty()
+    layout.write_head(vector, update.patients, update.loss)
+    clipped = 0
+    for name, part in layout.parts(vector):
+        change = np.subtract(update.trained[name].numpy(), weights[name].cpu().numpy(), dtype=np.float64)
+        clipped += layout.changes.clipped(change)
+        part[...] = layout.changes.encode(change.reshape(-1), update.patients)
+    if clipped:
+        share = 100 * clipped / max(1, layout.size)
+        logger.warning(
+            "%d changes of weights (%.3g %%) were clipped to ±%g", clipped, share, layout.changes.largest
+        )
+    return vector

@@ -1,0 +1,66 @@
+"""Codes of 38x and 39x: secure aggregation."""
+
+from __future__ import annotations
+
+from mmfed_common.error_codes.code import Code
+
+AGAIN = "The round is tried again with the sites that are there; nothing of it was opened."
+ASK = "Nothing was sent. Ask the coordinator why; if nobody can say, stop: `mmfed-client revoke`"
+
+CODES: dict[str, Code] = {
+    "MMF-380": Code(
+        "A masked round was asked for with too few sites, or with a lower threshold than the study's.", ASK
+    ),
+    "MMF-381": Code(
+        "A study asks for secure aggregation together with compression.",
+        'Set `compression = "none"`: masked numbers look random and cannot be made shorter.',
+    ),
+    "MMF-382": Code(
+        "A study asks for noise that the sites share, which this version does not add.",
+        'Set `[privacy] noise = "site"`: then each update is private by itself, masked or not.',
+    ),
+    "MMF-383": Code(
+        "A study asks for secure aggregation together with sums of features that each site tells by itself.",
+        'Set `[contract] normalisation = "reference"` or `"site"`.',
+    ),
+    "MMF-384": Code("The list of a masked round does not hold this site with the keys that it made.", ASK),
+    "MMF-385": Code(
+        "A peer's keys of a masked round are not signed by its enrolled key, damaged, or named twice.", ASK
+    ),
+    "MMF-386": Code(
+        "A masked round names a site whose key the policy's `peers` does not list.",
+        "Compare its fingerprint with the people there by telephone, then add it to `peers` in policy.toml.",
+    ),
+    "MMF-387": Code(
+        "A message belongs to no masked round that is going on here, or was answered before.",
+        "Nothing need be done: after a restart the site takes part again from the next round on.",
+    ),
+    "MMF-388": Code(
+        "Asked to open a sum of other sites than the site's own masked numbers were made for.", ASK
+    ),
+    "MMF-389": Code(
+        "This round's sum was opened before, for other sites: both together would show single updates.",
+        "Bring back the sites that took part then, or begin a new version of the study.",
+    ),
+    "MMF-390": Code("Too few shares of a site came to open the sum of a masked round.", AGAIN),
+    "MMF-391": Code(
+        "The sum of a masked round is not one that sites can have: one of them sent wrong numbers.",
+        "The round is tried again. If it stays, let every site run `mmfed-client check`: who it was is hidden.",
+    ),
+    "MMF-392": Code(
+        "A site gave shares that do not belong to the secret that they should.",
+        "The others went on without it. Ask the site which version it runs and whether its machine is sound.",
+    ),
+    "MMF-393": Code(
+        "Flower's engine on Ray does not keep a site in one process, which secure aggregation needs.",
+        "Use `--backend inprocess`, with `--workers` if it should be faster.",
+    ),
+    "MMF-394": Code(
+        "A message of secure aggregation in a study without it, or an update asked for without its masks.",
+        ASK,
+    ),
+    "MMF-395": Code(
+        "The policy hides the number of patients, which a study without secure aggregation cannot do.",
+        "Ask for a study with `[aggregation] secure = true`, or set `hide_counts = false` in policy.toml.",
+    ),
+}

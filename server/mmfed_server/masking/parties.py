@@ -1,0 +1,118 @@
+"""What the server knows of the sites of one masked round, and how it opens the sum of those that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mmfed_common.errors import NetworkError
+from mmfed_common.masking.keys import PeerKeys, Session, adds_mask, commitment_of, mask_seed, public_of
+from mmfed_common.masking.rules import threshold_of
+from mmfed_common.masking.shamir import recover
+from mmfed_common.masking.stream import Vector, add_mask
+
+
+@dataclass
+class Parties:
+    """The sites of a round, phase by phase.
+
+    Attributes
+    ----------
+    session
+        The attempt at the round.
+    peers
+        Those that showed keys, by name; sorted.
+    threshold
+        How many must be left for the sum to be opened.
+    sealed
+        Site → what it sealed for each of ``peers``, in their order; those without it have dropped out.
+    alive
+        Those whose masked updates were added.
+    shares
+        Site → its shares of all that sealed, in the order of names.
+    """
+
+    session: Session
+    peers: dict[str, PeerKeys]
+    threshold: int
+    sealed: dict[str, list[bytes]] = field(default_factory=dict)
+    alive: set[str] = field(default_factory=set)
+    shares: dict[str, list[bytes]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(session: Session, peers: Sequence[PeerKeys], share: float) -> Parties:
+        """Begin with those that showed keys."""
+        named = {peer.site: peer for peer in sorted(peers, key=lambda peer: peer.site)}
+        return Parties(session, named, threshold_of(share, len(named)))
+
+    @property
+    def senders(self) -> list[str]:
+        """Those whose masks are in the masked updates, sorted."""
+        return sorted(self.sealed)
+
+    @property
+    def gone(self) -> list[str]:
+        """Senders of which no masked update came, sorted."""
+        return sorted(set(self.sealed) - self.alive)
+
+    def sealed_for(self, site: str) -> list[bytes]:
+        """What each sender sealed for a site, in the order of :attr:`senders`."""
+        place = list(self.peers).index(site)
+        return [self.sealed[sender][place] for sender in self.senders]
+
+    def unmask(self, total: Vector) -> list[NetworkError]:
+        """Take the masks that are left off the sum of the masked updates, in place.
+
+        Returns
+        -------
+        faults
+            Of sites whose shares were wrong, where the others' were enough.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-390`` with the site of which too few right shares came; the sum is then not opened.
+        """
+        faults: dict[str, NetworkError] = {}
+        secrets = {name: self._secret(name, faults) for name in self.senders}
+        for name, secret in secrets.items():
+            if name in self.alive:
+                add_mask(total, secret, negative=True)
+                continue
+            for other in sorted(self.alive):
+                seed = mask_seed(self.session, secret, self.peers[other].masking, name, other)
+                add_mask(total, seed, negative=adds_mask(other, name))
+        return list(faults.values())
+
+    def _secret(self, name: str, faults: dict[str, NetworkError]) -> bytes:
+        """The seed of a site that is alive, or the masking key of one that is gone; never both."""
+        points = {site: number for number, site in enumerate(self.peers, start=1)}
+        place = self.senders.index(name)
+        given = {points[site]: shares[place] for site, shares in self.shares.items() if shares[place]}
+        peer, alive = self.peers[name], name in self.alive
+
+        def is_right(secret: bytes) -> bool:
+            return commitment_of(secret) == peer.commitment if alive else public_of(secret) == peer.masking
+
+        found = recover(given, self.threshold, is_right)
+        if found is None:
+            what = f"{len(given)} of {self.threshold} shares, or some are wrong"
+            raise NetworkError("MMF-390", what, name)
+        by_point = {number: site for site, number in points.items()}
+        for point in found.wrong:
+            faults[by_point[point]] = NetworkError(
+                "MMF-392", f"its share of {name} is wrong", by_point[point]
+            )
+        return found.secret
+
+
+def tags_for(reader: str, readers: Sequence[str], given: Mapping[str, Sequence[bytes]]) -> list[bytes]:
+    """What each site gave for one of them, in the order of ``given``.
+
+    Parameters
+    ----------
+    readers
+        The order of every site's tags.
+    """
+    place = list(readers).index(reader)
+    return [tags[place] for tags in given.values()]
