@@ -80,6 +80,11 @@ class SiteHome:
         return self.path / "key.next.pem"
 
     @property
+    def privacy_key_file(self) -> Path:
+        """``privacy.key``: the secret of the noise of differential privacy; nobody else may ever read it."""
+        return self.path / "privacy.key"
+
+    @property
     def ca_file(self) -> Path:
         """``trust/ca.pem``, the federation's certificate authority."""
         return self.path / "trust" / "ca.pem"

@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mmfed_client.ledger.account import PRIVACY_KINDS, PrivacyAccount
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import Fault, PrivacyError
 from mmfed_common.ledger import (
@@ -42,7 +43,7 @@ LOCK_SECONDS = 30.0
 RECEIPT = "receipt"
 RECOVERY = "recovery"
 READ_BYTES = 2**20
-BULK = frozenset({RECEIPT})
+BULK = frozenset({RECEIPT, *PRIVACY_KINDS})
 """Kinds that come with every round; all others are kept in memory by :meth:`Ledger.decisions`."""
 
 
@@ -137,7 +138,7 @@ class Ledger:
                 yield entry
 
     def decisions(self) -> tuple[Entry, ...]:
-        """Give every entry but the receipts, oldest first; cheap to ask again and again."""
+        """Give every entry but the bulk, oldest first; cheap to ask again and again."""
         with self._mutex:
             self._refresh()
             return tuple(self._decisions)
@@ -156,6 +157,12 @@ class Ledger:
         with self._mutex:
             self._refresh()
             return self._sums.get(study_hash)
+
+    def privacy(self) -> PrivacyAccount:
+        """What was spent of patients' privacy, by all studies."""
+        with self._mutex:
+            self._refresh()
+            return self._account
 
     def verify(self) -> list[Fault]:
         """Find every broken link; empty when the ledger is whole.
@@ -208,6 +215,7 @@ class Ledger:
         self._decisions: list[Entry] = []
         self._answers: Counter[tuple[str, str, int]] = Counter()
         self._sums: dict[str, str] = {}
+        self._account = PrivacyAccount()
 
     def _refresh(self) -> None:
         if self._inode == -1 and not self.path.exists():
@@ -313,13 +321,14 @@ class Ledger:
         return entry
 
     def _take_in(self, entry: Entry, line: bytes) -> None:
+        self._account.take_in(entry)
         self._head = entry.head
         self._starts.append(self._offset)
         self._seen.update(line)
         self._offset += len(line)
         if entry.kind not in BULK:
             self._decisions.append(entry)
-        elif "error" not in entry.body or "telling" in entry.body:
+        elif entry.kind == RECEIPT and ("error" not in entry.body or "telling" in entry.body):
             self._answers[entry.body["study"], entry.body["kind"], entry.body["round"]] += 1
         if entry.kind == RECEIPT and "sums" in entry.body:
             self._sums[entry.body["study"]] = entry.body["sums"]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from mmfed_client.gate import Exit
 from mmfed_client.privacy.noise import keyed_digest
+from mmfed_client.privacy.secret import secret_of
 from mmfed_client.privacy.spender import Spender
-from mmfed_client.privacy.spending import MemorySpender
+from mmfed_client.privacy.spending import LedgerSpender, MemorySpender
 from mmfed_client.training.local_site import LocalSite
-from mmfed_common.errors import PrivacyError
 from mmfed_common.privacy import PrivacyPlan
 
 
@@ -33,9 +33,10 @@ def means_of(site: LocalSite, way_out: Exit | None) -> Means:
     Raises
     ------
     PrivacyError
-        The plan's own codes when the study cannot be kept private at this site; ``MMF-301`` at a real site.
+        The plan's own codes when the study cannot be kept private at this site.
     """
     plan = PrivacyPlan.of(site.study, len(site.fit))
     if way_out is None:
         return Means(MemorySpender(plan), keyed_digest(b"simulation", site.study.study.seed, site.name))
-    raise PrivacyError("MMF-301", "this version keeps no account of privacy at a real site", site.name)
+    home = way_out.guardian.home
+    return Means(LedgerSpender(way_out.ledger, site.study, way_out.policy(), plan), secret_of(home))

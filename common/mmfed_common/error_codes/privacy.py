@@ -58,6 +58,11 @@ CODES: dict[str, Code] = {
         "Do not go on: keep the ledger as it is, run `mmfed-client ledger verify`, and report it to whoever "
         "maintains mmfed at your site.",
     ),
+    "MMF-370": Code(
+        "The secret of this site's noise, `privacy.key`, cannot be used.",
+        "If others could read it or it is damaged, remove the file: the next round makes another, and what "
+        "was computed with the old one is paid again. Otherwise repair the folder's permissions or the disk.",
+    ),
     "MMF-371": Code(
         "The site has too few patients for the privacy that the study asks for.",
         "Tell the coordinator to set a larger `[privacy] epsilon`, or do not take part: the noise that this "
