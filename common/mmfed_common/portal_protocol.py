@@ -15,12 +15,13 @@ from typing import Annotated
 from pydantic import Field
 
 from mmfed_common.contract import Section
-from mmfed_common.names import FEDERATION_NAME, SITE_NAME, TIME
+from mmfed_common.names import FEDERATION_NAME, SHA256, SITE_NAME, TIME
 
 PREFIX = "/mmfed/v1"
 JOIN_PATH = f"{PREFIX}/join"
 OFFER_PATH = f"{PREFIX}/offer"
 ROTATE_PATH = f"{PREFIX}/rotate"
+WITHDRAW_PATH = f"{PREFIX}/withdraw"
 PACKS_PATH = f"{PREFIX}/packs"
 
 SITE_HEADER = "mmfed-site"
@@ -79,6 +80,12 @@ class RotateRequest(Section):
         """What the new key signs."""
         content = {"federation": federation, "site": site, "old": old_fingerprint, "public_key": public_key}
         return _transcript("rotate", content)
+
+
+class WithdrawRequest(Section):
+    """Says that the site leaves a study; the request is signed by its key, as every other."""
+
+    study: Annotated[str, Field(pattern=SHA256)]
 
 
 STANDS_STILL = ("MMF-440", "MMF-486", "MMF-508", "MMF-530")

@@ -1,4 +1,4 @@
-"""The portal: where sites join, fetch the study on offer and its knowledge pack, and change their key.
+"""The portal: where sites join, fetch the study on offer and its pack, change their key, leave a study.
 
 Who proves neither an invitation's secret nor an enrolled key gets one and the same empty 404, whatever was
 asked, as if nothing were here. Who does is told in a code why something is refused.
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mmfed_common.errors import MmfedError, NetworkError
+from mmfed_common.errors import MmfedError, NetworkError, StudyError
 from mmfed_common.names import time_text
 from mmfed_common.portal_protocol import (
     JOIN_PATH,
@@ -27,10 +27,12 @@ from mmfed_common.portal_protocol import (
     PACKS_PATH,
     ROTATE_PATH,
     STANDS_STILL,
+    WITHDRAW_PATH,
     JoinRequest,
     KeyReply,
     Refusal,
     RotateRequest,
+    WithdrawRequest,
 )
 from mmfed_common.signing import SitePublicKey
 from mmfed_server.federation.authentication import (
@@ -45,10 +47,11 @@ from mmfed_server.federation.offers import Offers
 from mmfed_server.federation.registry import SiteRegistry
 from mmfed_server.federation.tables import SiteRecord
 from mmfed_server.link.http import nothing_here
+from mmfed_server.withdrawal import Withdrawals
 
 logger = logging.getLogger(__name__)
 
-Form = TypeVar("Form", JoinRequest, RotateRequest)
+Form = TypeVar("Form", JoinRequest, RotateRequest, WithdrawRequest)
 
 BODY_SECONDS = 20.0
 SEEN_SECONDS = 30.0
@@ -116,6 +119,7 @@ class Portal:
             ("POST", JOIN_PATH): self._join,
             ("GET", OFFER_PATH): self._offer,
             ("POST", ROTATE_PATH): self._rotate,
+            ("POST", WITHDRAW_PATH): self._withdraw,
         }
         if method == "GET" and path.startswith(f"{PACKS_PATH}/"):
             return self._pack
@@ -171,6 +175,15 @@ class Portal:
         self.registry.rotate(record.name, key)
         logger.info("portal: %s has changed its key to %s", record.name, key.fingerprint)
         return self._confirmed(transcript, key)
+
+    def _withdraw(self, parts: PortalRequest, _host: str) -> Response:
+        record = self.authentication.site_of(parts)
+        study = _parsed(WithdrawRequest, parts.body).study
+        if not self.federation.study_file(study).is_file():
+            raise StudyError("MMF-565", f"study {study} is not kept here", record.name)
+        if Withdrawals(self.registry.engine).withdraw(study, record.name, "site"):
+            logger.warning("portal: %s leaves study %s", record.name, study[:12])
+        return Response(status_code=204)
 
     def _confirmed(self, transcript: bytes, key: SitePublicKey) -> Response:
         signature = self.federation.coordinator_key.sign(KeyReply.transcript(transcript, key.fingerprint))

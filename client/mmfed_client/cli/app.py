@@ -11,6 +11,7 @@ from mmfed_client.cli.revoke import revoke
 from mmfed_client.cli.rotate import rotate
 from mmfed_client.cli.start import start
 from mmfed_client.cli.status import status
+from mmfed_client.cli.withdraw import withdraw
 from mmfed_common.command_line.program import make_app
 
 app = make_app(
@@ -24,6 +25,7 @@ app.command()(check)
 app.command()(review)
 app.command()(approve)
 app.command()(revoke)
+app.command()(withdraw)
 app.command()(start)
 app.command()(status)
 app.add_typer(ledger_app, name="ledger")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +13,10 @@ import typer
 
 from mmfed_client.cli.arguments import DEFAULT_HOME, Home, home_at, key_passphrase
 from mmfed_common.command_line.output import AsJson, print_json, stdout
+from mmfed_common.messages import TRAIN
 
 if TYPE_CHECKING:
-    from mmfed_client.ledger import Head
+    from mmfed_client.ledger import Entry, Head
     from mmfed_common.errors import Fault
 
 app = typer.Typer(no_args_is_help=True, help="What was decided here, what left this site, and when.")
@@ -51,6 +54,9 @@ def show(
         ),
     ] = None,
     kind: Annotated[str, typer.Option(help="Only one kind, e.g. receipt, approval, refusal.")] = "",
+    study: Annotated[
+        str, typer.Option(metavar="HASH", help="Only of one study, and what was sent for it in total.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the entries: approvals, withdrawals, refusals, and a receipt of everything that left.
@@ -59,6 +65,7 @@ def show(
 
         mmfed-client ledger show --since 7d
         mmfed-client ledger show --kind receipt --json
+        mmfed-client ledger show --study 3f9a01
     """
     from rich.table import Table
     from rich.text import Text
@@ -66,16 +73,20 @@ def show(
     from mmfed_client.ledger import Ledger
 
     entries = Ledger(home_at(home).ledger_file).entries(since, kind or None)
+    entries = (entry for entry in entries if str(entry.body.get("study", "")).startswith(study))
     if as_json:
         print_json([entry.fields() for entry in entries])
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("no.", "time (UTC)", "kind", "what"):
         table.add_column(column)
-    for entry in entries:
+    shown = list(entries)
+    for entry in shown:
         time = f"{entry.time:%Y-%m-%d %H:%M:%S}"
         table.add_row(str(entry.number), time, entry.kind, Text(in_words(entry.kind, dict(entry.body))))
     stdout().print(table)
+    if study:
+        stdout().print(sent_in_words(shown), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -146,6 +157,19 @@ def export(
         typer.echo(f"{out}: {head.length} entries, head {head.hash}")
 
 
+def sent_in_words(entries: Iterable[Entry]) -> str:
+    """What left, by receipts with content: how many answers of each kind, of which rounds, how many bytes."""
+    receipts = [entry.body for entry in entries if entry.kind == "receipt" and "error" not in entry.body]
+    if not receipts:
+        return "Nothing was sent."
+    counted = Counter(str(body.get("kind")) for body in receipts)
+    rounds = sorted({body["round"] for body in receipts if body.get("kind") == TRAIN})
+    spans = f", of rounds {rounds[0]} to {rounds[-1]}" if rounds else ""
+    kinds = ", ".join(f"{count} × {kind}" for kind, count in sorted(counted.items()))
+    total = sum(int(body.get("bytes", 0)) for body in receipts)
+    return f"Sent: {kinds}{spans}; {total:,} bytes."
+
+
 def in_words(kind: str, body: dict[str, Any]) -> str:
     """An entry's content in one line."""
     study = str(body.get("study", ""))[:12]
@@ -157,6 +181,8 @@ def in_words(kind: str, body: dict[str, Any]) -> str:
         return f"{body.get('person')} approved {body.get('name')} {study}{more}"
     if kind == "revocation":
         return f"{body.get('person')} withdrew approval of {'every study' if study == '*' else study}"
+    if kind == "withdrawal":
+        return f"{body.get('person')} left study {study}, and the coordinator was told"
     if kind == "refusal":
         return f"{body.get('code')} {body.get('meaning')} {study}"
     return ", ".join(f"{name} {value}" for name, value in body.items())

@@ -44,7 +44,7 @@ def revoke(
     chosen = chosen_hash(place, study) if study else None
     entry = record(Ledger(place.ledger_file), person_or_account(by), chosen)
     began = time.monotonic()
-    stopped = _wait_until_stopped(place, chosen)
+    stopped = wait_until_stopped(place, chosen)
     seconds = time.monotonic() - began
     if as_json:
         answer = {"entry": entry.number, "study": chosen, "stopped": stopped, "seconds": seconds}
@@ -58,7 +58,7 @@ def revoke(
         raise typer.Exit(1)
 
 
-def _wait_until_stopped(home: SiteHome, study_hash: str | None) -> bool:
+def wait_until_stopped(home: SiteHome, study_hash: str | None) -> bool:
     """Wait until no node works on the study; approval is gone either way, so nothing leaves."""
     until = time.monotonic() + WAIT_SECONDS
     while _works(home, study_hash):

@@ -38,6 +38,7 @@ TOLD = {
     "MMF-421": "the kit's secret was used with another key",
     "MMF-435": "the server says that the site is not enrolled",
     "MMF-437": "the server has seen this key before",
+    "MMF-565": "the server keeps no such study",
     "MMF-438": "the coordinator has not begun a change of this site's key, or its time is over",
 }
 """Codes that the portal may tell a site, and what they mean here."""

@@ -27,7 +27,9 @@ from mmfed_common.portal_protocol import (
     SIGNATURE_HEADER,
     SITE_HEADER,
     TIME_HEADER,
+    WITHDRAW_PATH,
     RotateRequest,
+    WithdrawRequest,
     request_transcript,
 )
 from mmfed_common.signed_study import MOST_BYTES, SignedStudy
@@ -143,6 +145,19 @@ class PortalClient:
         check_reply(answer, transcript, new, self.home.coordinator, self.config.address)
         self._promote(new)
         return new.public.fingerprint
+
+    def withdraw(self, study_hash: str) -> None:
+        """Tell the coordinator that this site leaves a study; it may be told again.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-565`` when the coordinator has no such study.
+        """
+        body = WithdrawRequest(study=study_hash).model_dump_json().encode()
+        answer = self._request("POST", WITHDRAW_PATH, body, MOST_REPLY_BYTES)
+        if answer.status != 204:
+            raise NetworkError("MMF-430", f"HTTP status {answer.status}", self.config.address)
 
     def settle_rotation(self) -> bool:
         """After a change of the key that was interrupted: find out which key the server knows, and keep it.

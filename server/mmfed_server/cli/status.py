@@ -112,6 +112,7 @@ def _sites(view: FederationView) -> Table:
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for site in view.sites:
         state = "quarantine" if site["quarantined"] else site["state"]
+        state = "withdrawn" if site["withdrawn"] else state
         table.add_row(
             site["site"],
             state,

@@ -14,6 +14,7 @@ from mmfed_server.coordinator.lock import is_served
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation, SiteRecord, SiteRegistry
 from mmfed_server.record import RunCatalogue
+from mmfed_server.withdrawal import Withdrawals
 
 ENDED_SILENTLY = "MMF-555"
 STUDY_ENDED = "MMF-415"
@@ -45,7 +46,8 @@ class FederationView:
         What runs, and how far it is.
     sites
         One entry a site: ``site``, ``state``, ``online``, ``quarantined``, ``refused``, and of the run
-        ``patients``, ``rounds``, ``refusals``, ``last_refusal``.
+        ``patients``, ``rounds``, ``refusals``, ``last_refusal``; ``withdrawn``, since when it has left the
+        study.
     last_rounds
         The last rounds of the run, the newest last.
     warnings
@@ -71,8 +73,9 @@ class FederationView:
 
     @property
     def missing(self) -> list[str]:
-        """Enrolled sites that are not there."""
-        return [s["site"] for s in self.sites if s["state"] == "enrolled" and not s["online"]]
+        """Enrolled sites that are not there and have not left the study."""
+        there = [site for site in self.sites if site["state"] == "enrolled" and not site["withdrawn"]]
+        return [site["site"] for site in there if not site["online"]]
 
     def to_json(self) -> dict[str, Any]:
         """Everything, for machines."""
@@ -103,6 +106,7 @@ def view_of(federation: Federation, rounds: int = SHOWN_ROUNDS) -> FederationVie
         entries = catalogue.rounds(run)[-rounds:] if known and rounds else []
         totals = {entry["site"]: entry for entry in catalogue.sites(run)} if known else {}
         done = catalogue.run(run).next_round - 1 if known else 0
+        left = Withdrawals(engine).of(str(board.get("study", {}).get("hash", "")))
     finally:
         engine.dispose()
     noted = {entry["site"]: entry for entry in board.get("sites", [])} if served else {}
@@ -117,7 +121,13 @@ def view_of(federation: Federation, rounds: int = SHOWN_ROUNDS) -> FederationVie
         run=run,
         round=done,
         rounds=int(board.get("rounds", 0)),
-        sites=[_site(record, noted.get(record.name, {}), totals.get(record.name, {})) for record in records],
+        sites=[
+            {
+                **_site(record, noted.get(record.name, {}), totals.get(record.name, {})),
+                "withdrawn": left[record.name].time if record.name in left else "",
+            }
+            for record in records
+        ],
         last_rounds=entries,
         warnings=[
             *board.get("warnings", []),

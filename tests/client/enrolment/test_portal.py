@@ -23,6 +23,7 @@ from mmfed_common.portal_protocol import STANDS_STILL
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.signing import CoordinatorKey
 from mmfed_common.study import Study
+from mmfed_server.withdrawal import Withdrawals
 
 CONTENT = b"a knowledge pack " * 100_000
 PACK = gzip.compress(b"{}\n" + CONTENT + b"\n", mtime=0)
@@ -361,3 +362,16 @@ def test_a_key_that_is_too_open_is_refused(coordinator: Any) -> None:
     home.key_file.chmod(0o644)
     with pytest.raises(NetworkError, match="MMF-412"):
         PortalClient(home)
+
+
+def test_a_site_leaves_a_study_that_the_coordinator_has(coordinator: Any, study: Study) -> None:
+    client = PortalClient(coordinator.joined("north"))
+    with pytest.raises(NetworkError) as caught:
+        client.withdraw(study.hash)
+    assert code_of(caught) == "MMF-565"
+    signed = SignedStudy.sign(study, coordinator.federation.coordinator_key, "lung")
+    coordinator.offers.put(signed)
+    client.withdraw(study.hash)
+    client.withdraw(study.hash)
+    left = Withdrawals(coordinator.registry.engine).of(study.hash)
+    assert [(site, entry.told_by) for site, entry in left.items()] == [("north", "site")]

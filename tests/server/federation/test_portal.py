@@ -86,7 +86,7 @@ def outside(tmp_path: Path) -> Outside:
 @pytest.mark.parametrize(
     "path",
     [
-        *(p.JOIN_PATH, p.OFFER_PATH, p.ROTATE_PATH, f"{p.PACKS_PATH}/{'a' * 64}"),
+        *(p.JOIN_PATH, p.OFFER_PATH, p.ROTATE_PATH, p.WITHDRAW_PATH, f"{p.PACKS_PATH}/{'a' * 64}"),
         *(f"{p.PACKS_PATH}/../ca/ca.key", f"{p.JOIN_PATH}/", "/mmfed/v1/", "/docs", "/"),
         *("/mmfed/v1/offer/../join", "//mmfed/v1/offer"),
     ],
@@ -221,7 +221,7 @@ def test_a_database_that_is_gone_is_not_taken_for_a_refusal(outside: Outside) ->
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["GET", "POST"]),
-    st.sampled_from([p.JOIN_PATH, p.OFFER_PATH, p.ROTATE_PATH, p.PACKS_PATH + "/x"]),
+    st.sampled_from([p.JOIN_PATH, p.OFFER_PATH, p.ROTATE_PATH, p.WITHDRAW_PATH, p.PACKS_PATH + "/x"]),
     st.binary(max_size=300),
     st.dictionaries(
         st.sampled_from([p.SITE_HEADER, p.TIME_HEADER, p.NONCE_HEADER, p.SIGNATURE_HEADER, "host", "cookie"]),
