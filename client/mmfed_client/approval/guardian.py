@@ -9,6 +9,7 @@ from flwr.app import Message
 
 from mmfed_client.approval.decisions import state_of
 from mmfed_client.approval.offer import refuse_violations
+from mmfed_client.budget import refuse_over_budget
 from mmfed_client.home import SiteHome
 from mmfed_client.ledger import Ledger
 from mmfed_client.policy import Policy
@@ -102,9 +103,13 @@ class Guardian:
         Raises
         ------
         PrivacyError
-            The violation's own code, or ``MMF-322`` with all of them.
+            The violation's own code, or ``MMF-322`` with all of them. With ``patients``, for a study with
+            differential privacy: ``MMF-306``, ``MMF-307``, ``MMF-371`` when this site cannot keep its
+            promise, ``MMF-308`` when the budget does not pay for all of it.
         """
         policy = self.policy()
         fingerprint = self.home.coordinator.fingerprint
         refuse_violations(policy.violations(study, fingerprint, patients, self.clock()))
+        if patients is not None:
+            refuse_over_budget(self.ledger.privacy(), study, policy, patients)
         return policy

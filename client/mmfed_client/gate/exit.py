@@ -72,18 +72,23 @@ class Exit:
         """The hash of an entry of the ledger, by which the server sees that its past is what it was."""
         return self.ledger.hash_at(length)
 
-    def release(self, answer: Message, policy: Policy, study_hash: str) -> Message:
+    def release(self, answer: Message, policy: Policy, study_hash: str, *, private: bool = False) -> Message:
         """Sign an answer and write its receipt; what is returned may be sent as it is, and only so.
 
         Approval is looked at once more: it may have been withdrawn while the site was training.
 
+        Parameters
+        ----------
+        private
+            Whether the study trains with differential privacy: then nothing that was not paid leaves.
+
         Raises
         ------
         PrivacyError
-            ``MMF-332`` and its kin when approval is gone; ``MMF-340`` when the answer is larger than the
-            policy allows; ``MMF-344`` when other sums of features have left for the study; ``MMF-342`` for
-            too many answers to a hello; ``MMF-310`` to ``MMF-312`` when no receipt can be written. Nothing
-            leaves then.
+            ``MMF-309`` when the ledger does not say that an update was paid; ``MMF-332`` and its kin when
+            approval is gone; ``MMF-340`` when the answer is larger than the policy allows; ``MMF-344`` when
+            other sums of features have left for the study; ``MMF-342`` for too many answers to a hello;
+            ``MMF-310`` to ``MMF-312`` when no receipt can be written. Nothing leaves then.
         """
         kind = answer.metadata.message_type
         if kind == m.HELLO:
@@ -96,12 +101,22 @@ class Exit:
                 raise PrivacyError("MMF-344", "the cohort has changed since they were sent")
         if kind == m.MASK_OPEN:
             body[fields.OPENED] = answer.content.config_records[m.MASKING][fields.OPENED]
+        if private:
+            self._refuse_unpaid(kind, study_hash, body["round"])
         if body["bytes"] > policy.largest_update_bytes:
             what = f"{body['bytes']} bytes, at most {policy.largest_update_bytes}"
             raise PrivacyError("MMF-340", what)
         self.guardian.refuse_unapproved(study_hash)
         self.ledger.append(RECEIPT, body)
         return answer
+
+    def _refuse_unpaid(self, kind: str, study_hash: str, number: int) -> None:
+        """An update leaves right after its round was settled, sums of features after they were paid."""
+        account = self.ledger.privacy().of(study_hash)
+        if kind == m.TRAIN and (account is None or account.done != number):
+            raise PrivacyError("MMF-309", f"the update of round {number} is not what was paid last")
+        if kind == m.MOMENTS and (account is None or not account.releases):
+            raise PrivacyError("MMF-309", "the sums of features were not paid")
 
     def release_error(self, answer: Message, request: Message, *, telling: bool = False) -> Message:
         """Write the receipt of an answer that only says that something failed.

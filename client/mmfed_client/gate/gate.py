@@ -196,7 +196,8 @@ class Gate:
         answer = Message(content, reply_to=request)
         if self.way_out is None or self.policy is None:
             return answer
-        return self.way_out.release(answer, self.policy, self.study.hash)
+        private = self.study.privacy.mode == "dp"
+        return self.way_out.release(answer, self.policy, self.study.hash, private=private)
 
     @property
     def _hides_counts(self) -> bool:
