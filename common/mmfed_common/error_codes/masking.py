@@ -45,7 +45,7 @@ CODES: dict[str, Code] = {
     "MMF-390": Code("Too few shares of a site came to open the sum of a masked round.", AGAIN),
     "MMF-391": Code(
         "The sum of a masked round is not one that sites can have: one of them sent wrong numbers.",
-        "The round is tried again. If it stays, let every site run `mmfed-client check`: who it was is hidden.",
+        "The round is tried again. If it stays, let all run `mmfed-client check`: masks hide whose it is.",
     ),
     "MMF-392": Code(
         "A site gave shares that do not belong to the secret that they should.",

@@ -112,6 +112,41 @@ def federation(
         stdout().print(federation_table(results))
 
 
+@app.command()
+def masking(
+    sites: Annotated[int, typer.Option(min=3, help="How many sites.")] = 20,
+    parameters: Annotated[int, typer.Option(min=1000, help="About how many numbers are in an update.")] = 10
+    ** 6,
+    rounds: Annotated[int, typer.Option(min=2)] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each kind, in turns.")] = 2,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds a round with secure aggregation, beside the same round without it.
+
+    Examples:
+
+        mmfed-simulate benchmark masking
+        mmfed-simulate benchmark masking --sites 5 --parameters 100000 --json
+    """
+    from mmfed_simulations.benchmark.masking import masking_table, run_masking_benchmark
+
+    with progress_bar() as bar:
+        task = bar.add_task("masking", total=None)
+        result = run_masking_benchmark(
+            sites,
+            parameters,
+            rounds,
+            repeats=repeats,
+            threads=threads,
+            told=lambda what: bar.update(task, description=what),
+        )
+    if as_json:
+        print_json(result)
+    else:
+        stdout().print(masking_table(result))
+
+
 def _training_table(result: dict[str, Any]) -> Table:
     nodes = ", ".join(f"{count} {name}" for name, count in result["nodes"].items())
     table = Table(
