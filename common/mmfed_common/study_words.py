@@ -132,6 +132,11 @@ def _leaves(study: Study) -> tuple[str, ...]:
             "Once, before round 1: of each feature the count, the sum and the sum of squares over your "
             "training patients, for one common scale."
         )
+    if study.aggregation.secure:
+        lines.append(
+            "Weights, number and loss leave under masks that come off only in the sum over a round's sites: "
+            "the coordinator sees none of your site alone. The other sites see its name and public key."
+        )
     cell = study.evaluation.minimum_cell
     if study.evaluation.rule != "none":
         every = study.evaluation.every
@@ -182,6 +187,18 @@ def _rules(study: Study) -> tuple[str, ...]:
         f"The next model is {STRATEGIES[rule.strategy]}.{share}",
         f"A round needs {rule.minimum_sites} sites and waits at most {rule.deadline_seconds:g} s for one.",
         f"A site with fewer than {rule.minimum_patients} training patients sends nothing.",
+        *_sums(study),
+    )
+
+
+def _sums(study: Study) -> tuple[str, ...]:
+    rule = study.aggregation
+    if not rule.secure:
+        return ()
+    return (
+        f"A sum is opened when at least {rule.secure_threshold:.0%} of a round's sites, always more than "
+        "half, have sent their masked updates and agree to it; a round begins with three sites or more.",
+        f"Each change of a weight is clipped to ±{rule.secure_largest_change:g} for it.",
     )
 
 

@@ -71,6 +71,8 @@ def _leaves(study: Study, policy: Policy | None) -> Iterator[Statement]:
             "Once, before round 1: count, sum and sum of squares of each feature that is standardised, over "
             f"the training patients, where at least {least} have it.",
         )
+    if study.aggregation.secure:
+        yield Statement("", _masks(policy))
     cell = max(study.evaluation.minimum_cell, policy.minimum_cell if policy else 1)
     if policy is not None and not policy.evaluation:
         yield Statement("", "No loss over held-out patients: the policy keeps it back.")
@@ -81,6 +83,20 @@ def _leaves(study: Study, policy: Policy | None) -> Iterator[Statement]:
     if policy is not None and len(policy.metrics) < 3:
         kept = sorted({"loss", "seconds"} - set(policy.metrics))
         yield Statement("", f"The policy keeps back: {', '.join(kept)}; 0 is sent instead.")
+
+
+def _masks(policy: Policy | None) -> str:
+    text = (
+        "Weights, number and loss leave under masks that come off only in the sum over a round's sites, more "
+        "than half of three or more; the coordinator sees no update of this site alone."
+    )
+    if policy is not None and policy.hide_counts:
+        text += " Nobody is told the number of patients."
+    if policy is not None and not policy.peers:
+        text += (
+            " The other sites' keys come from the coordinator, who could invent sites: list them as `peers`."
+        )
+    return text
 
 
 def _privacy(study: Study) -> str:

@@ -96,3 +96,17 @@ def test_no_text_of_a_study_acts_on_a_terminal() -> None:
     assert "\u202e" not in text
     assert "[bold red]" in text
     assert "a\\nb" in text
+
+
+def test_masks_are_explained_and_what_they_do_not_stop() -> None:
+    contract = {**small_study().contract.model_dump(mode="json"), "normalisation": "reference"}
+    masked = small_study(contract=contract, aggregation={"secure": True})
+    text = " ".join(statement.text for statement in describe(masked, policy=Policy()).statements)
+    assert "under masks" in text
+    assert "list them as `peers`" in text
+    careful = Policy(hide_counts=True, peers=("ab" * 32,))
+    text = " ".join(statement.text for statement in describe(masked, policy=careful).statements)
+    assert "Nobody is told the number of patients" in text
+    assert "`peers`" not in text
+    plain = " ".join(statement.text for statement in describe(small_study(), policy=Policy()).statements)
+    assert "masks" not in plain
