@@ -76,9 +76,11 @@ def review_of(home: SiteHome, signed: SignedStudy) -> Review:
     """
     from mmfed_client.approval import record_refusal
     from mmfed_client.approval.offer import open_offer
+    from mmfed_client.budget import outlook
     from mmfed_client.ledger import Ledger
     from mmfed_client.policy import Policy
     from mmfed_client.review import describe
+    from mmfed_client.review.sentences import Statement
     from mmfed_client.signed_files import keep_signed
     from mmfed_common.errors import MmfedError
 
@@ -90,7 +92,9 @@ def review_of(home: SiteHome, signed: SignedStudy) -> Review:
     keep_signed(home, signed)
     policy: Policy = Policy.load(home.policy_file)
     found = policy.violations(study, signed.coordinator_fingerprint)
-    return describe(study, previous_study(home, study.hash), found, signed, policy)
+    private = study.privacy.mode == "dp"
+    more = [Statement("budget", outlook(Ledger(home.ledger_file), study, policy))] if private else []
+    return describe(study, previous_study(home, study.hash), found, signed, policy, more)
 
 
 def previous_study(home: SiteHome, but: str) -> Study | None:

@@ -172,7 +172,12 @@ def sent_in_words(entries: Iterable[Entry]) -> str:
 
 def in_words(kind: str, body: dict[str, Any]) -> str:
     """An entry's content in one line."""
+    from mmfed_client.budget import entry_in_words
+
     study = str(body.get("study", ""))[:12]
+    private = entry_in_words(kind, body)
+    if private is not None:
+        return private
     if kind == "receipt":
         what = f"{body.get('kind')} round {body.get('round')}: {body.get('bytes'):,} bytes to study {study}"
         return f"{what} · {body['error']}" if "error" in body else what

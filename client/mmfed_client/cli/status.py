@@ -97,20 +97,40 @@ def _with_ledger(home: SiteHome, status: Status) -> dict[str, Any]:
         ledger: dict[str, Any] = {"length": head.length, "head": head.hash}
     except MmfedError as error:
         ledger = {"code": error.code, "what": error.what}
-    return {**status.as_dict(), "state": status.state.name, "ledger": ledger}
+    return {**status.as_dict(), "state": status.state.name, "ledger": ledger, "privacy": _privacy(home)}
+
+
+def _privacy(home: SiteHome) -> dict[str, Any]:
+    """What was spent of patients' privacy, with the sentences that say it; empty before the first time."""
+    from mmfed_client.budget import spending_of
+    from mmfed_client.ledger import Ledger
+    from mmfed_client.policy import Policy
+    from mmfed_common.errors import MmfedError
+
+    try:
+        policy = Policy.load(home.policy_file)
+    except MmfedError:
+        policy = None
+    try:
+        spending = spending_of(Ledger(home.ledger_file), policy)
+    except MmfedError as error:
+        return {"code": error.code, "what": error.what}
+    return {**spending.as_dict(), "words": list(spending.sentences())} if spending.studies else {}
 
 
 def _table(home: SiteHome, status: Status) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    ledger = _with_ledger(home, status)["ledger"]
+    found = _with_ledger(home, status)
+    ledger, privacy = found["ledger"], found["privacy"]
     rows = {
         "site": f"{status.site} in {status.federation}",
         "doing": headline(status),
         "since": _since(status.since),
         "next": status.next_step,
         "sent": _sent(status),
+        "privacy": "\n".join(privacy.get("words", [])),
         "node": f"process {status.node_pid}, restarted {status.restarts} times" if status.node_pid else "",
         "ledger": f"{ledger['length']} entries, head {ledger['head'][:16]}"
         if "head" in ledger
@@ -119,7 +139,8 @@ def _table(home: SiteHome, status: Status) -> RenderableType:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, text in rows.items():
         if text:
-            table.add_row(Text(name, style="bold"), Text(_plain(text)))
+            lines = "\n".join(map(_plain, text.split("\n")))
+            table.add_row(Text(name, style="bold"), Text(lines))
     return table
 
 

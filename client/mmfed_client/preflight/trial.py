@@ -22,8 +22,10 @@ from mmfed_client.preflight.device import device
 from mmfed_client.preflight.finding import Finding, State, fault, from_error, not_applicable, ok, warning
 from mmfed_client.preflight.generated import generated_site, small_study
 from mmfed_client.preflight.limits import MIB
+from mmfed_client.preflight.privacy import privacy, trial_means
 from mmfed_client.preflight.runner import Item
 from mmfed_client.preflight.subject import Subject
+from mmfed_client.privacy import train_private_round
 from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite, LocalUpdate, train_round
 from mmfed_client.training.reproducible import training_device
@@ -54,6 +56,7 @@ class Trial:
         return (
             Item("cohort", 45.0, self.cohort),
             Item("patients", 10.0, self.patients),
+            Item("privacy", 30.0, self.privacy),
             Item("device", 20.0, device),
             Item("memory", 10.0, self.memory),
             Item("training step", 40.0, self.step),
@@ -114,6 +117,10 @@ class Trial:
             yield fault("MMF-323", what, str(subject.home.policy_file))
         else:
             yield ok(f"{training} may train, {int(data.held_out.sum())} are held out", where)
+
+    def privacy(self, subject: Subject) -> Iterator[Finding]:
+        """Whether this site can keep the study's promise of privacy, and the budget pays for all of it."""
+        yield from privacy(subject, self._data)
 
     def memory(self, subject: Subject) -> Iterator[Finding]:
         """Whether the memory holds a training step; estimated, so that the step itself does no harm."""
@@ -212,10 +219,19 @@ def _two_steps(study: Study, data: SiteData) -> tuple[LocalUpdate, float]:
     contract = one_epoch.contract
     scaling = site.scaling(Scaling.from_moments(site.moments(), contract, data.topology))
     weights = {name: tensor.detach().clone() for name, tensor in site.model.state_dict().items()}
-    train_round(site, weights, scaling, place, study.aggregation.proximal_mu)
+    _one_step(site, weights, scaling, place)
     began = time.monotonic()
-    update = train_round(site, weights, scaling, place, study.aggregation.proximal_mu)
+    update = _one_step(site, weights, scaling, place)
     return update, time.monotonic() - began
+
+
+def _one_step(
+    site: LocalSite, weights: dict[str, torch.Tensor], scaling: Scaling, place: Place
+) -> LocalUpdate:
+    mu = site.study.aggregation.proximal_mu
+    if site.study.privacy.mode == "none":
+        return train_round(site, weights, scaling, place, mu)
+    return train_private_round(site, weights, scaling, place, mu, *trial_means(site))
 
 
 def _largest_place(study: Study) -> Place:

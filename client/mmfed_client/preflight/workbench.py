@@ -28,6 +28,7 @@ from mmfed_common.errors import MmfedError
 TRIAL_ITEMS = (
     ("cohort", 45.0),
     ("patients", 10.0),
+    ("privacy", 30.0),
     ("device", 20.0),
     ("memory", 10.0),
     ("training step", 40.0),

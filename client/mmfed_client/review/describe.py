@@ -135,6 +135,7 @@ def describe(
     violations: Sequence[Violation] = (),
     signed: SignedStudy | None = None,
     policy: Policy | None = None,
+    more: Sequence[Statement] = (),
 ) -> Review:
     """Review a study.
 
@@ -148,10 +149,13 @@ def describe(
         The signed document: who signed it, until when, with which software.
     policy
         The site's policy, whose limits then stand beside the study's.
+    more
+        Points that the study alone does not tell.
     """
     warnings = () if signed is None else tuple(software_differences(signed.software))
     changes = None if previous is None else tuple(differences(previous, study))
-    return Review(study, tuple(statements(study, policy)), changes, tuple(violations), warnings, signed)
+    points = (*statements(study, policy), *more)
+    return Review(study, points, changes, tuple(violations), warnings, signed)
 
 
 def differences(previous: Study, study: Study) -> Iterator[Change]:

@@ -59,22 +59,26 @@ def _reads(study: Study) -> str:
 
 def _leaves(study: Study, policy: Policy | None) -> Iterator[Statement]:
     floor = max(study.aggregation.minimum_patients, policy.minimum_patients if policy else 1)
+    private = study.privacy.mode == "dp"
+    told = "the number of patients and" if private else "the number of patients, the mean loss and"
     yield Statement(
         "leaves",
-        f"After each round the weights that were trained, the number of patients, the mean loss and the "
-        f"seconds it took; nothing with fewer than {floor} training patients. No patient's record leaves.",
+        f"After each round the weights that were trained, {told} the seconds it took; nothing with fewer "
+        f"than {floor} training patients. No patient's record leaves.",
     )
     if study.contract.normalisation == "federated":
         least = max(study.aggregation.minimum_patients, policy.minimum_per_feature if policy else 1)
         yield Statement(
             "",
             "Once, before round 1: count, sum and sum of squares of each feature that is standardised, over "
-            f"the training patients, where at least {least} have it.",
+            f"the training patients, {'with noise' if private else f'where at least {least} have it'}.",
         )
     if study.aggregation.secure:
         yield Statement("", _masks(policy))
     cell = max(study.evaluation.minimum_cell, policy.minimum_cell if policy else 1)
-    if policy is not None and not policy.evaluation:
+    if private:
+        yield Statement("", "No loss over any patient: it would cost privacy.")
+    elif policy is not None and not policy.evaluation:
         yield Statement("", "No loss over held-out patients: the policy keeps it back.")
     else:
         yield Statement(
@@ -105,7 +109,14 @@ def _privacy(study: Study) -> str:
             "No differential privacy: weights leave as they were trained, and somebody who sees them may "
             "learn something about single patients."
         )
-    return f"Differential privacy with epsilon {study.privacy.epsilon} and delta {study.privacy.delta}."
+    privacy = study.privacy
+    scaled = "" if privacy.scaling_epsilon is None else f", {privacy.scaling_epsilon:g} of it for sums"
+    moves = "" if privacy.trainable == "all" else f" Only {privacy.trainable} parameters move."
+    return (
+        f"Differential privacy, the unit is one patient: ε = {privacy.epsilon:g}{scaled}, "
+        f"δ = {privacy.delta:g} for all rounds together. Each patient's gradient is clipped to length "
+        f"{privacy.clipping:g} and noise is added here before anything leaves.{moves}"
+    )
 
 
 def _trains(study: Study) -> str:

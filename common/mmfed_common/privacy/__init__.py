@@ -1,7 +1,23 @@
 """Privacy accounting: what noise a guarantee needs, what a schedule of noisy steps costs, a study's plan."""
 
 from mmfed_common.mechanism import Mechanism
-from mmfed_common.privacy.accounting import ACCOUNTANT, composed, epsilon_of, noise_for
+from mmfed_common.privacy.accounting import (
+    ACCOUNTANT,
+    MECHANISM,
+    UNIT,
+    composed,
+    epsilon_of,
+    noise_for,
+)
 from mmfed_common.privacy.plan import PrivacyPlan
 
-__all__ = ["ACCOUNTANT", "Mechanism", "PrivacyPlan", "composed", "epsilon_of", "noise_for"]
+__all__ = [
+    "ACCOUNTANT",
+    "MECHANISM",
+    "UNIT",
+    "Mechanism",
+    "PrivacyPlan",
+    "composed",
+    "epsilon_of",
+    "noise_for",
+]

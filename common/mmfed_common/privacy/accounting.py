@@ -19,8 +19,10 @@ from typing import Any
 from mmfed_common.errors import PrivacyError
 from mmfed_common.mechanism import Mechanism
 
-ACCOUNTANT = "PRV"
-"""Numerical composition of privacy loss random variables, as Opacus does it."""
+ACCOUNTANT = "PRV (Opacus)"
+"""Numerical composition of privacy loss random variables (Gopi et al., 2021)."""
+MECHANISM = "DP-SGD: clipped gradients, patients drawn at random, Gaussian noise on the sum"
+UNIT = "one patient"
 LARGEST_PRV = 60.0
 """An ε beyond which the PRV accountant takes minutes and says nothing that matters."""
 LEAST_NOISE = 0.3

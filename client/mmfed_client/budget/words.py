@@ -1,0 +1,164 @@
+"""What was spent and what is left, in words that a privacy officer understands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmfed_client.ledger import Ledger
+from mmfed_client.ledger.account import StudyAccount
+from mmfed_client.policy import Policy
+from mmfed_common.privacy import ACCOUNTANT, MECHANISM, UNIT, epsilon_of
+from mmfed_common.study import Study
+
+
+@dataclass(frozen=True)
+class StudySpending:
+    """What one study spent.
+
+    Attributes
+    ----------
+    study, name
+        Its hash, and the name under which it was approved.
+    spent, promised
+        ε that was spent, and what the study promised to stay within; at ``delta``.
+    patients
+        Training patients whom it concerns.
+    steps
+        Noisy training steps that were paid.
+    rounds
+        The last round that was done.
+    """
+
+    study: str
+    name: str
+    spent: float
+    promised: float
+    delta: float
+    patients: int
+    steps: int
+    rounds: int
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        return (
+            f"{self.name} {self.study[:12]}: ε = {self.spent:.2f} of {self.promised:g} is spent "
+            f"({max(self.promised - self.spent, 0.0):.2f} left) at δ = {self.delta:g}, for each of "
+            f"{self.patients} patients; {self.steps} noisy steps up to round {self.rounds}."
+        )
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What all studies of a site spent.
+
+    Attributes
+    ----------
+    spent, delta
+        ε of all studies together, at the smallest δ of any of them; 0 and 0 before the first.
+    most
+        The policy's limit for the site's lifetime; None where there is no valid policy.
+    """
+
+    studies: tuple[StudySpending, ...]
+    spent: float
+    delta: float
+    most: float | None
+
+    @property
+    def left(self) -> float | None:
+        """What the site's lifetime has left; None where there is no limit to compare with."""
+        return None if self.most is None else max(self.most - self.spent, 0.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for a program."""
+        return {
+            "studies": [asdict(study) for study in self.studies],
+            "lifetime": {"spent": self.spent, "delta": self.delta, "most": self.most, "left": self.left},
+            "unit": UNIT,
+            "mechanism": MECHANISM,
+            "accountant": ACCOUNTANT,
+        }
+
+    def sentences(self) -> Iterator[str]:
+        """A sentence for each study, one for all of them, and what the numbers mean."""
+        if not self.studies:
+            return
+        for study in self.studies:
+            yield study.text
+        limit = "; no policy limits it" if self.most is None else f" of {self.most:g}, {self.left:.2f} left"
+        together = f"ε = {self.spent:.2f}{limit}, at δ = {self.delta:g}"
+        yield f"All studies of this site together, since its ledger begins: {together}."
+        yield (
+            f"The unit is {UNIT}: whoever sees everything that left learns almost the same whether a patient "
+            f"was among them or not; the smaller ε, the nearer to the same. Mechanism: {MECHANISM}. "
+            f"Accountant: {ACCOUNTANT}."
+        )
+
+
+def spending_of(ledger: Ledger, policy: Policy | None) -> Spending:
+    """Add up what a ledger says was spent.
+
+    Raises
+    ------
+    PrivacyError
+        ``MMF-310`` to ``MMF-312`` when the ledger cannot be believed or read.
+    """
+    account = ledger.privacy()
+    names = {e.body["study"]: str(e.body["name"]) for e in ledger.decisions() if e.kind == "approval"}
+    studies = tuple(_spent(study, names) for study in account.studies.values())
+    most = None if policy is None else policy.most_epsilon_lifetime
+    if not studies:
+        return Spending((), 0.0, 0.0, most)
+    delta = account.least_delta()
+    return Spending(studies, epsilon_of(account.spent(), delta), delta, most)
+
+
+def outlook(ledger: Ledger, study: Study, policy: Policy) -> str:
+    """Say what a study would spend of what is left, before the number of patients is known."""
+    found = spending_of(ledger, policy)
+    epsilon, before = (
+        study.privacy.epsilon or 0.0,
+        next((s for s in found.studies if s.study == study.hash), None),
+    )
+    begun = "" if before is None else f" (ε = {before.spent:.2f} of it is spent)"
+    at = f" at δ = {found.delta:g}" if found.studies else ""
+    after = max(policy.most_epsilon_lifetime - found.spent - epsilon + (before.spent if before else 0.0), 0.0)
+    return (
+        f"This study may spend up to ε = {epsilon:g}{begun}. All studies together have spent "
+        f"ε = {found.spent:.2f} of {policy.most_epsilon_lifetime:g}{at}; after this study at least "
+        f"{after:.2f} would be left. `mmfed-client check` counts the patients and says exactly."
+    )
+
+
+def entry_in_words(kind: str, body: Mapping[str, Any]) -> str | None:
+    """An entry about privacy in one line; None for another kind."""
+    study = str(body.get("study", ""))[:12]
+    if kind == "privacy-plan":
+        return (
+            f"round {body['round']} of study {study}: {body['steps']} noisy steps begin, each with noise "
+            f"{body['noise']:g} and each of {body['patients']} patients with probability {body['rate']:.3g}; "
+            f"the study may spend ε = {body['epsilon']:g} at δ = {body['delta']:g}"
+        )
+    if kind == "privacy-step":
+        return f"step {body['step'] + 1} of entry {body['plan']} is paid"
+    if kind == "privacy-release":
+        return f"noisy sums of features of study {study} are paid: noise {body['noise']:g}"
+    if kind == "privacy-round":
+        return f"entry {body['plan']} is done: it took the steps that were paid"
+    return None
+
+
+def _spent(study: StudyAccount, names: Mapping[str, str]) -> StudySpending:
+    return StudySpending(
+        study.study,
+        names.get(study.study, "a study"),
+        epsilon_of(study.spent, study.delta),
+        study.epsilon,
+        study.delta,
+        study.patients,
+        study.steps,
+        study.rounds,
+    )
