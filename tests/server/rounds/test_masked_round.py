@@ -14,10 +14,15 @@ from flwr.app import Array, ArrayRecord, Message
 from tests.server.faulty_federation import reference_contract, run, run_streamed
 from tests.simulations.small_federation import gene_study, small_sites, small_study
 
+from mmfed_client.privacy import means_of, train_private_round
 from mmfed_client.site import SiteData
+from mmfed_client.training import LocalSite
+from mmfed_client.training.reproducible import same_bits
 from mmfed_common import messages as m
 from mmfed_common.errors import NetworkError
 from mmfed_common.masking import fields as f
+from mmfed_common.randomness import derive_seed
+from mmfed_common.schedule import Place, used_parameters
 from mmfed_common.study import Study
 from mmfed_server.plan import RoundReport
 from mmfed_server.record import RunState
@@ -282,3 +287,28 @@ def test_a_site_that_leaves_during_the_round_is_not_in_what_is_opened(tmp_path: 
     good = run(study, others, tmp_path / "good")
     assert all(torch.equal(state.weights[name], good.weights[name]) for name in good.weights)
     assert "site-2" not in opened
+
+
+def test_masks_and_differential_privacy_go_together(tmp_path: Path) -> None:
+    """The weights after a round are the mean of what each site trains privately, noise and all."""
+    stage = {"level": "clinical", "rounds": 1, "learning_rate": 0.05}
+    study = secure_study().with_changes(
+        privacy={"mode": "dp", "epsilon": 8.0, "delta": 1e-3},
+        training={"stages": [stage], "gradient_clip": None, "local_epochs": 1},
+    )
+    sites = small_sites(study, SIZES)
+    state = run(study, sites, tmp_path / "masked")
+    place, updates = Place.of(study.training, 1), []
+    for site in (LocalSite(study, data) for data in sites):
+        names = used_parameters(site.shapes, site.model.block_of, place.stage)
+        weights = {name: site.model.state_dict()[name].clone() for name in names}
+        means = means_of(site, None)
+        with same_bits(derive_seed(study.study.seed, "message", site.name)):
+            update = train_private_round(
+                site, weights, site.scaling(None), place, 0.0, means.spender, means.secret
+            )
+        updates.append(update)
+    patients = sum(update.patients for update in updates)
+    for name in updates[0].trained:
+        mean = sum(update.trained[name].double() * (update.patients / patients) for update in updates)
+        assert torch.allclose(state.weights[name].double(), mean, rtol=0, atol=1e-7)

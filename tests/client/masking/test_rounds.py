@@ -1,0 +1,268 @@
+"""A real site's masked rounds, message by message: receipts, the policy's peers, one sum a round."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Message
+from flwr.clientapp import ClientApp
+from tests.client.small_home import OPEN, SmallHome, context, local_site, question, weights_of
+from tests.server.faulty_federation import reference_contract
+from tests.server.masking.protocol import enrolled
+from tests.simulations.small_federation import small_study
+
+from mmfed_client.app import make_client_app
+from mmfed_client.gate import Gate
+from mmfed_client.masking.numbers import numbers_of
+from mmfed_client.masking.peers import PEERS
+from mmfed_client.masking.session import MaskingSession
+from mmfed_client.training import LocalSite, LocalUpdate
+from mmfed_common import messages as m
+from mmfed_common.errors import PrivacyError
+from mmfed_common.masking import fields as f
+from mmfed_common.masking.fixed_point import FixedPoint
+from mmfed_common.masking.keys import Session
+from mmfed_common.masking.layout import Layout
+from mmfed_common.seal import check_seal
+from mmfed_common.study import Study
+
+OTHERS = ("site-1", "site-2", "site-3")
+
+
+def secure_study(**aggregation: Any) -> Study:
+    rule = {"minimum_sites": 3, "secure": True, "secure_threshold": 0.6, **aggregation}
+    return small_study(aggregation=rule, contract=reference_contract())
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return secure_study()
+
+
+@pytest.fixture(scope="module")
+def site(study: Study) -> LocalSite:
+    return local_site(study)
+
+
+@pytest.fixture
+def small(tmp_path: Path, study: Study) -> SmallHome:
+    found = SmallHome.make(tmp_path)
+    found.approve(study)
+    return found
+
+
+def code(answer: Message) -> str:
+    """The code of a refusal; empty for an answer."""
+    return (answer.error.reason or "")[:7] if answer.has_error() else ""
+
+
+@dataclass
+class Coordinator:
+    """Plays the server and three more sites against the app of one."""
+
+    app: ClientApp
+    site: LocalSite
+    number: int = 1
+    session: Session = field(init=False)
+    peers: dict[str, MaskingSession] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.again()
+
+    def again(self) -> None:
+        """Begin another attempt at the round."""
+        study = self.site.study
+        self.session = Session(study.hash, self.number, secrets.token_hex(16))
+        rule = study.aggregation
+        self.peers = {name: MaskingSession(self.session, name, enrolled(name), rule) for name in OTHERS}
+
+    def ask(self, kind: str, record: dict[str, Any], **records: Any) -> Message:
+        content = f.config({f.SESSION: self.session.token, **record})
+        message = question(kind, self.site.study.hash, self.number, **{m.MASKING: content, **records})
+        return self.app(message, context())
+
+    def keys(self) -> Message:
+        answer = self.ask(m.MASK_KEYS, {})
+        if not answer.has_error():
+            (own,) = f.read_peers(answer.content.config_records[m.MASKING])
+            self.listed = [own, *(peer.own for peer in self.peers.values())]
+        return answer
+
+    def shares(self, threshold: int = 3) -> Message:
+        answer = self.ask(m.MASK_SHARES, {f.THRESHOLD: threshold, **f.write_peers(self.listed)})
+        if not answer.has_error():
+            self.sealed = [f.items(answer.content.config_records[m.MASKING], f.SEALED)]
+            self.sealed += [peer.share(self.listed, threshold) for peer in self.peers.values()]
+        return answer
+
+    def train(self) -> Message:
+        names = [peer.site for peer in self.listed]
+        record = {f.SITES: names, f.SEALED: [sealed[0] for sealed in self.sealed]}
+        answer = self.ask(m.TRAIN, record, **weights_of(self.site, self.number))
+        for place, peer in enumerate(self.peers.values(), start=1):
+            vector = answer.content.array_records[m.ARRAYS][f.MASKED].numpy().copy()
+            peer.mask(names, [sealed[place] for sealed in self.sealed], vector)
+        return answer
+
+    def agree(self, gone: Sequence[str] = ()) -> Message:
+        self.alive = [peer.site for peer in self.listed if peer.site not in gone]
+        answer = self.ask(m.MASK_AGREE, {f.ALIVE: self.alive, f.GONE: list(gone)})
+        left = [peer for peer in self.peers.values() if peer.site not in gone]
+        self.tags = {peer.site: peer.agree(self.alive, gone)[0] for peer in left}
+        return answer
+
+    def open(self) -> Message:
+        return self.ask(m.MASK_OPEN, {f.SITES: list(self.tags), f.TAGS: list(self.tags.values())})
+
+    def all(self, gone: Sequence[str] = ()) -> list[Message]:
+        """A whole round."""
+        steps: list[Callable[[], Message]] = [self.keys, self.shares, self.train]
+        return [step() for step in steps] + [self.agree(gone), self.open()]
+
+
+def test_every_step_is_signed_and_has_its_receipt_and_the_peers_are_written_down(
+    small: SmallHome, site: LocalSite, study: Study
+) -> None:
+    there = Coordinator(small.app(site), site)
+    answers = there.all(gone=["site-3"])
+    assert [code(answer) for answer in answers] == [""] * 5
+    for answer in answers:
+        check_seal(answer, small.key.public, "question-1")
+    entries = list(small.ledger.entries())
+    kinds = [entry.body["kind"] for entry in entries if entry.kind == "receipt"]
+    assert kinds == [m.MASK_KEYS, m.MASK_SHARES, m.TRAIN, m.MASK_AGREE, m.MASK_OPEN]
+    (peers,) = [entry.body for entry in entries if entry.kind == PEERS]
+    assert peers["study"] == study.hash
+    assert peers["peers"]["site-2"] == enrolled("site-2").public.fingerprint
+    assert set(peers["peers"]) == {"site-0", *OTHERS}
+
+
+def test_a_second_sum_of_the_round_for_other_sites_is_refused_also_after_a_restart(
+    small: SmallHome, site: LocalSite
+) -> None:
+    there = Coordinator(small.app(site), site)
+    there.all(gone=["site-3"])
+    for app in (there.app, small.app(site)):
+        there.app = app
+        there.again()
+        assert [code(step()) for step in (there.keys, there.shares, there.train)] == [""] * 3
+        assert code(there.agree()) == "MMF-389"
+        there.again()
+        assert [code(answer) for answer in there.all(gone=["site-3"])] == [""] * 5  # the very same sum
+
+
+def test_another_round_may_have_another_sum(small: SmallHome, site: LocalSite) -> None:
+    there = Coordinator(small.app(site), site)
+    there.all(gone=["site-3"])
+    there.number = 2
+    there.again()
+    assert [code(answer) for answer in there.all()] == [""] * 5
+
+
+def test_a_site_that_was_restarted_is_one_that_dropped_out(small: SmallHome, site: LocalSite) -> None:
+    there = Coordinator(small.app(site), site)
+    there.keys()
+    there.app = small.app(site)
+    assert code(there.shares()) == "MMF-387"
+    assert [code(answer) for answer in there.all()] == [""] * 5
+
+
+def test_an_opening_asked_twice_or_out_of_order_is_refused(small: SmallHome, site: LocalSite) -> None:
+    there = Coordinator(small.app(site), site)
+    there.keys()
+    there.shares()
+    there.train()
+    assert code(there.ask(m.MASK_OPEN, {f.SITES: [], f.TAGS: []})) == "MMF-387"
+    there.agree()
+    assert code(there.open()) == ""
+    assert code(there.open()) == "MMF-387"
+
+
+def test_without_the_steps_before_it_nothing_is_trained(small: SmallHome, site: LocalSite) -> None:
+    plain = question(m.TRAIN, site.study.hash, 1, **weights_of(site))
+    assert code(small.app(site)(plain, context())) == "MMF-394"
+    there = Coordinator(small.app(site), site)
+    record = {f.SITES: ["site-0"], f.SEALED: [b""]}
+    assert code(there.ask(m.TRAIN, record, **weights_of(site))) == "MMF-387"
+
+
+def test_a_study_without_secure_aggregation_answers_none_of_it(tmp_path: Path) -> None:
+    plain = secure_study(secure=False)
+    small, site = SmallHome.make(tmp_path), local_site(plain)
+    small.approve(plain)
+    there = Coordinator(small.app(site), site)
+    assert code(there.keys()) == "MMF-394"
+
+
+@pytest.mark.parametrize(
+    ("kind", "record"),
+    [
+        (m.MASK_KEYS, {f.SESSION: "../../etc"}),
+        (m.MASK_KEYS, {f.SESSION: 7}),
+        (m.MASK_SHARES, {f.THRESHOLD: 3}),
+        (m.MASK_SHARES, {f.THRESHOLD: "3"}),
+        (m.MASK_AGREE, {f.ALIVE: "site-0", f.GONE: []}),
+        (m.MASK_AGREE, {f.ALIVE: [1, 2], f.GONE: []}),
+        (m.MASK_OPEN, {f.SITES: ["x" * 5000], f.TAGS: [b""]}),
+        (m.MASK_OPEN, {}),
+    ],
+)
+def test_records_of_another_form_are_refused(
+    kind: str, record: dict[str, Any], small: SmallHome, site: LocalSite
+) -> None:
+    there = Coordinator(small.app(site), site)
+    there.keys()
+    assert code(there.ask(kind, record)) == "MMF-394"
+
+
+def test_the_policy_may_list_the_peers(tmp_path: Path, study: Study, site: LocalSite) -> None:
+    known = [enrolled(name).public.fingerprint for name in OTHERS]
+    strict = f'{OPEN}peers = ["{known[0]}", "{known[1].replace(" ", "").upper()}"]\n'
+    small = SmallHome.make(tmp_path, strict)
+    small.approve(study)
+    there = Coordinator(small.app(site), site)
+    there.keys()
+    assert code(there.shares()) == "MMF-386"
+    assert PEERS not in small.kinds()
+    small.policy(f"{strict[:-2]}, {known[2]!r}]\n")
+    assert [code(answer) for answer in there.all()] == [""] * 5
+
+
+def test_counts_stay_hidden_where_the_policy_says_so(tmp_path: Path, study: Study, site: LocalSite) -> None:
+    small = SmallHome.make(tmp_path, f"{OPEN}hide_counts = true\n")
+    small.approve(study)
+    app = small.app(site)
+    hello = app(question(m.HELLO, study.hash, 0), context())
+    assert hello.content.metric_records[m.METRICS][m.NUM_EXAMPLES] == study.aggregation.minimum_patients
+    held_out = app(question(m.EVALUATE_HELD_OUT, study.hash, 1, **weights_of(site)), context())
+    assert dict(held_out.content.metric_records[m.METRICS]) == {m.NUM_EXAMPLES: 0, m.LOSS: 0.0}
+    there = Coordinator(app, site)
+    assert all(a.content.metric_records[m.METRICS][m.NUM_EXAMPLES] == 0 for a in there.all())
+    plain = secure_study(secure=False)
+    violations = small.guardian().policy().violations(plain, "")
+    assert [violation.code for violation in violations] == ["MMF-395"]
+
+
+def test_more_patients_than_sums_can_hold_are_an_error(site: LocalSite) -> None:
+    layout = Layout({}, FixedPoint(1.0))
+    with pytest.raises(ValueError, match="overflow"):
+        numbers_of(LocalUpdate({}, 2_000_000, 0.1), {}, layout)
+
+
+def test_the_gate_lets_no_update_out_without_masks(site: LocalSite) -> None:
+    update = LocalUpdate({}, 20, 0.1)
+    asked = question(m.TRAIN, site.study.hash, 1)
+    with pytest.raises(PrivacyError) as caught:
+        Gate.for_simulation(site.study, site.name).update(asked, update, 1.0, {})
+    assert caught.value.code == "MMF-394"
+
+
+def test_in_a_simulation_sites_sign_with_keys_of_their_own(site: LocalSite) -> None:
+    there = Coordinator(make_client_app(lambda _: site), site)
+    assert [code(answer) for answer in there.all()] == [""] * 5
+    assert there.listed[0].fault(there.session) == ""
