@@ -148,6 +148,45 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(study, _under(tensors, WEIGHT_PREFIX), scaling, metrics, index)
 
 
+def note_on_card(folder: Path, section: str, key: str, text: str) -> Bundle:
+    """Write one line into a section at the end of a bundle's model card, in the place of an earlier one.
+
+    The card's hash is part of the bundle, so the bundle has another identity afterwards; a reader sees the
+    whole folder as it was or as it is then.
+
+    Parameters
+    ----------
+    section
+        Heading of the section; made where it is missing.
+    key
+        What the line is about: one line for each.
+
+    Raises
+    ------
+    ModelError
+        ``MMF-606`` when the bundle is damaged.
+    """
+    index = load_bundle(folder).index
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(folder, partial)
+    card = partial / CARD
+    card.write_text(_with_note(card.read_text(encoding="utf-8"), section, key, text), encoding="utf-8")
+    noted = {**index, "files": {**index["files"], CARD: _file_hash(card)}}
+    (partial / INDEX).write_bytes(_canonical(noted))
+    shutil.rmtree(folder)
+    partial.rename(folder)
+    return load_bundle(folder)
+
+
+def _with_note(card: str, section: str, key: str, text: str) -> str:
+    before, _, notes = card.partition(f"## {section}\n")
+    start = f"- **{key}**: "
+    kept = [line for line in notes.splitlines() if line.strip() and not line.startswith(start)]
+    lines = sorted([*kept, start + " ".join(text.split())])
+    return "\n".join([before.rstrip("\n"), "", f"## {section}", *lines, ""])
+
+
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 

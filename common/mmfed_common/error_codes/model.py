@@ -30,4 +30,20 @@ CODES: dict[str, Code] = {
         "The sizes of the model do not fit together.",
         "Make `[model] hidden` a multiple of `heads`.",
     ),
+    "MMF-620": Code("There is no such defence.", "Name one of those listed, e.g. --defence dp8."),
+    "MMF-621": Code(
+        "A defence has no bearing on this attack.",
+        "Leave it out; docs/results/attacks.md says what stops what.",
+    ),
+    "MMF-622": Code(
+        "The cohort does not hold what this attack needs.",
+        "Give the patients that the model was trained on and some that it never saw, and smaller updates.",
+    ),
+    "MMF-623": Code(
+        "The number of shadow models does not fit.", "Give an even number of at least 8 with --shadows."
+    ),
+    "MMF-624": Code(
+        "A column cannot be hidden and guessed.",
+        "Name a binary, ordinal or category column of the study with --column.",
+    ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmfed_common.command_line.program import make_app
+from mmfed_simulations.cli.attack import app as attack_app
 from mmfed_simulations.cli.benchmark import app as benchmark_app
 from mmfed_simulations.cli.check import check
 from mmfed_simulations.cli.cohort import cohort
@@ -20,5 +21,6 @@ app.command()(cohort)
 app.command()(check)
 app.command()(run)
 app.command()(compare)
+app.add_typer(attack_app, name="attack")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(benchmark_app, name="benchmark")

@@ -21,7 +21,11 @@ def load(study_file: Path, cohort: Path, data: Path | None) -> LoadedConsortium:
     MmfedError
         Whatever is wrong with study, knowledge pack or cohorts.
     """
-    study = Study.load(study_file)
+    return load_cohorts(Study.load(study_file), study_file.parent, cohort, data)
+
+
+def load_cohorts(study: Study, folder: Path, cohort: Path, data: Path | None) -> LoadedConsortium:
+    """Read the cohorts for a study whose knowledge pack lies in ``folder``; as :func:`load`."""
     console = Console(stderr=True)
     try:
         with progress_bar() as bar:
@@ -29,7 +33,7 @@ def load(study_file: Path, cohort: Path, data: Path | None) -> LoadedConsortium:
             loaded = load_consortium(
                 cohort,
                 study,
-                study_file.parent,
+                folder,
                 data,
                 progress=lambda done, total, _: bar.update(task, completed=done, total=total),
             )

@@ -140,7 +140,7 @@ def _run_in_pool(
     pool = ProcessPoolExecutor(
         min(workers, len(tasks)), multiprocessing.get_context("spawn"), _begin, (content,)
     )
-    with _one_thread_each(), pool:
+    with one_thread_each(), pool:
         futures: dict[Future[MmfedError | None], Task] = {
             pool.submit(_run_here, task): task for task in tasks
         }
@@ -155,7 +155,7 @@ def _run_in_pool(
             raise
 
 
-class _one_thread_each:  # noqa: N801 - a context manager
+class one_thread_each:  # noqa: N801 - a context manager
     """Let processes that start meanwhile use one thread, so that they do not fight for the cores."""
 
     NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
