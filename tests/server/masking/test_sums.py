@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 
 import numpy as np
 import pytest
-from tests.server.masking.protocol import Dropouts, Transcript, run_protocol, site_names
+from tests.server.masking.protocol import (
+    Dropouts,
+    Transcript,
+    enrolled,
+    new_session,
+    run_protocol,
+    site_names,
+)
 
+from mmfed_client.masking.session import MaskingSession
 from mmfed_common.errors import NetworkError, PrivacyError
 from mmfed_common.masking.keys import adds_mask, mask_seed
 from mmfed_common.masking.shamir import SHARE_BYTES
 from mmfed_common.masking.stream import Vector, add_mask
+from mmfed_common.study import Aggregation
+from mmfed_server.masking.parties import Parties, tags_for
 
 PHASES = ("shares", "update", "agree", "open")
 
@@ -130,6 +141,29 @@ def test_the_server_cannot_tell_two_runs_apart_that_have_the_same_sum() -> None:
     first, second = np.sort(one.ravel()), np.sort(two.ravel())
     largest = np.abs(np.searchsorted(first, second) / first.size - np.arange(second.size) / second.size).max()
     assert largest < 1.95 * np.sqrt(2 / first.size)  # Kolmogorov–Smirnov, p about 0.001
+
+
+def test_all_else_that_the_server_sees_is_the_same_to_the_bit_whatever_the_updates() -> None:
+    """The same secrets with two sets of updates: tags and shares, all that comes after them, are equal."""
+    vectors = vectors_of(5)
+    session, rule = new_session(), Aggregation(secure=True, secure_threshold=0.6)
+    sites = {name: MaskingSession(session, name, enrolled(name), rule) for name in vectors}
+    parties = Parties.of(session, [site.own for site in sites.values()], 0.6)
+    listed, names = list(parties.peers.values()), sorted(vectors)
+    parties.sealed = {name: site.share(listed, parties.threshold) for name, site in sites.items()}
+    alive, seen = names[:4], []
+    for told in (vectors, moved(vectors)):
+        copies = copy.deepcopy(sites)
+        masked = {name: vector.copy() for name, vector in told.items()}
+        for name in names:
+            copies[name].mask(names, parties.sealed_for(name), masked[name])
+        tags = {name: copies[name].agree(alive, names[4:]) for name in alive}
+        shares = {name: copies[name].open(alive, tags_for(name, alive, tags)) for name in alive}
+        seen.append((masked, tags, shares))
+    (first, *one), (second, *two) = seen
+    assert one == two
+    assert not np.array_equal(first["site-1"], second["site-1"])
+    assert np.array_equal(summed(first, set(alive)), summed(second, set(alive)))
 
 
 def test_that_test_can_fail() -> None:
