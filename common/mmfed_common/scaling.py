@@ -120,7 +120,7 @@ class Scaling:
 
     @staticmethod
     def from_reference(contract: Contract, topology: Topology) -> Scaling:
-        """Fixed public means and deviations of the contract; 0 and 1 where it gives none."""
+        """Fixed public means and deviations: the knowledge pack's, else the contract's, else 0 and 1."""
         mean, deviation = {}, {}
         for name in contract.node_types:
             shape = (_rows(name, topology), len(topology.channels[name]))
@@ -130,6 +130,10 @@ class Scaling:
                     mean[name][row, column] = source.reference_mean
                 if source.reference_deviation is not None:
                     deviation[name][row, column] = source.reference_deviation
+        for name, known in topology.references.items():
+            use = standardised(contract, topology)[name] & ~known.isnan().any(dim=0)
+            mean[name] = torch.where(use, known[0], mean[name])
+            deviation[name] = torch.where(use, known[1].clamp(min=LEAST_DEVIATION), deviation[name])
         return Scaling(mean, deviation)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -72,6 +72,9 @@ class Topology:
         Names of the pathways.
     membership
         ``source`` = gene index, ``target`` = pathway index.
+    references
+        Node type → ``(2, rows, channels)`` float32, mean and deviation of each feature in public data, NaN
+        where not known; one row for all tile slots. Only node types of which something is known.
     """
 
     nodes: Mapping[str, tuple[str, ...]]
@@ -79,3 +82,4 @@ class Topology:
     edges: Mapping[Relation, EdgeList]
     pathways: tuple[str, ...]
     membership: EdgeList
+    references: Mapping[str, Tensor] = field(default_factory=dict)

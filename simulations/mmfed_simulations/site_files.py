@@ -80,7 +80,7 @@ def read_site(path: Path, topologies: Path) -> SiteData:
 
 
 def serialise_topology(topology: Topology) -> bytes:
-    """Nodes, channels, edges and pathways."""
+    """Nodes, channels, edges, pathways and references."""
     relations = sorted(topology.edges)
     tensors = {
         "membership/source": topology.membership.source,
@@ -89,6 +89,7 @@ def serialise_topology(topology: Topology) -> bytes:
     for number, relation in enumerate(relations):
         tensors[f"edges/{number}/source"] = topology.edges[relation].source
         tensors[f"edges/{number}/target"] = topology.edges[relation].target
+    tensors |= {f"references/{name}": known for name, known in topology.references.items()}
     content = {
         "nodes": {name: list(nodes) for name, nodes in topology.nodes.items()},
         "channels": {name: list(channels) for name, channels in topology.channels.items()},
@@ -121,6 +122,7 @@ def read_topology(path: Path) -> Topology:
             edges,
             tuple(content["pathways"]),
             EdgeList(tensors["membership/source"], tensors["membership/target"]),
+            {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith("references/")},
         )
     except KeyError as error:
         raise StudyError("MMF-509", f"{error} is missing", str(path)) from None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from mmfed_common.contract import GENE_LAYERS, Contract
 from mmfed_common.errors import ModelError
@@ -58,7 +60,8 @@ def build_topology(contract: Contract, pack: KnowledgePack | None) -> Topology:
     for relation in SHARED_RELATIONS:
         if relation[0] in nodes and relation[2] in nodes:
             edges.setdefault(relation, _edge_list([]))
-    return Topology(nodes, channels, {r: edges[r] for r in sorted(edges)}, names, membership)
+    references = {} if pack is None else _references(pack, nodes, channels)
+    return Topology(nodes, channels, {r: edges[r] for r in sorted(edges)}, names, membership, references)
 
 
 def _nodes(contract: Contract, pack: KnowledgePack | None) -> dict[str, tuple[str, ...]]:
@@ -145,6 +148,30 @@ def _pathways(pack: KnowledgePack, genes: Mapping[str, int]) -> tuple[tuple[str,
     members = {name: [genes[g] for g in listed if g in genes] for name, listed in pack.pathways.items()}
     names = tuple(name for name, listed in members.items() if len(listed) >= LEAST_PATHWAY_GENES)
     return names, _edge_list((gene, i) for i, name in enumerate(names) for gene in members[name])
+
+
+def _references(
+    pack: KnowledgePack, nodes: Mapping[str, Sequence[str]], channels: Mapping[str, Sequence[str]]
+) -> dict[str, Tensor]:
+    """What the pack knows of the study's features in public data; genes go by their approved symbols."""
+    found = {}
+    symbols = pack.symbols
+    for node_type, rows in nodes.items():
+        if node_type == "imaging_feature":
+            known, wanted = [pack.references.get(node_type, {})], [list(channels[node_type])]
+        else:
+            listed = [symbols.resolve(n) or n for n in rows] if node_type == "gene" else list(rows)
+            known = [pack.references.get(f"{node_type}.{channel}", {}) for channel in channels[node_type]]
+            wanted = [listed] * len(known)
+        pairs = [
+            [among.get(n, (math.nan, math.nan)) for n in names]
+            for among, names in zip(known, wanted, strict=True)
+        ]
+        table = torch.tensor(pairs, dtype=torch.float32)  # (channels, rows, 2); imaging: (1, features, 2)
+        table = table.permute(2, 0, 1) if node_type == "imaging_feature" else table.permute(2, 1, 0)
+        if not bool(table.isnan().all()):
+            found[node_type] = table.contiguous()
+    return found
 
 
 def _study_edges(

@@ -10,9 +10,10 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +70,11 @@ class Source:
     unresolved: int = 0
 
 
+References = Mapping[str, Mapping[str, tuple[float, float]]]
+"""``"gene.expression"``, ``"protein.value"``, ``"metabolite.value"`` or ``"imaging_feature"`` → name → mean
+and deviation of that feature, as a contract's layer reads it, in public data."""
+
+
 @dataclass(frozen=True)
 class KnowledgePack:
     """Nodes, relations, pathways, aliases and sources. Build it with :meth:`assemble`.
@@ -88,6 +94,8 @@ class KnowledgePack:
         Other gene name → every approved symbol that has it, see :class:`SymbolTable`.
     sources
         Where all this came from.
+    references
+        What features are like in public data, so that a study can standardise them without asking a site.
     """
 
     genes: tuple[str, ...]
@@ -97,6 +105,7 @@ class KnowledgePack:
     pathways: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, tuple[str, ...]]
     sources: tuple[Source, ...]
+    references: References = field(default_factory=dict)
 
     @staticmethod
     def assemble(
@@ -107,11 +116,12 @@ class KnowledgePack:
         pathways: Mapping[str, Iterable[str]] | None = None,
         aliases: Mapping[str, Iterable[str]] | None = None,
         sources: Iterable[Source] = (),
+        references: References | None = None,
     ) -> KnowledgePack:
         """Sort everything and keep what is closed under the nodes given.
 
-        Pairs and pathway genes that name no node, self-pairs, empty pathways and names of genes that are
-        not there are left out; of several equal pairs the one with the greatest weight stays.
+        Pairs, references and pathway genes that name no node, self-pairs, empty pathways and names of genes
+        that are not there are left out; of several equal pairs the one with the greatest weight stays.
         """
         kept = set(genes)
         named = {
@@ -138,6 +148,7 @@ class KnowledgePack:
             {name: members[name] for name in sorted(members) if members[name]},
             {name: candidates[name] for name in sorted(candidates) if kept.intersection(candidates[name])},
             tuple(sorted(set(sources))),
+            _known(references or {}, names),
         )
 
     @property
@@ -160,6 +171,8 @@ class KnowledgePack:
             "aliases": self.aliases,
             "sources": [asdict(source) for source in self.sources],
         }
+        if self.references:
+            content["references"] = self.references
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()
 
@@ -218,6 +231,24 @@ class KnowledgePack:
         return pack
 
 
+def _known(references: References, names: Mapping[str, set[str]]) -> References:
+    """References of nodes that are there; imaging features are no nodes of a pack.
+
+    Raises
+    ------
+    ValueError
+        For a number that is not finite, or no deviation.
+    """
+    kept = {}
+    for key in sorted(references):
+        node_type, among = key.partition(".")[0], references[key]
+        there = names.get(node_type, set(among))
+        kept[key] = {n: (float(among[n][0]), float(among[n][1])) for n in sorted(among) if n in there}
+        if not all(math.isfinite(mean) and 0 < spread < math.inf for mean, spread in kept[key].values()):
+            raise ValueError(f"a reference of {key} is no mean and deviation")
+    return {key: among for key, among in kept.items() if among}
+
+
 def _parse(content: dict[str, Any]) -> KnowledgePack:
     relations: dict[Relation, tuple[Pair, ...]] = {}
     for (source, name, target), pairs in content["relations"]:
@@ -230,6 +261,10 @@ def _parse(content: dict[str, Any]) -> KnowledgePack:
         content["pathways"],
         content["aliases"],
         [Source(**source) for source in content["sources"]],
+        {
+            key: {name: (mean, deviation) for name, (mean, deviation) in among.items()}
+            for key, among in content.get("references", {}).items()
+        },
     )
 
 
@@ -257,4 +292,5 @@ def restrict(
         {name: pack.pathways[name] for name in pack.pathways if listed is None or name in listed},
         pack.aliases,
         pack.sources,
+        pack.references,
     )

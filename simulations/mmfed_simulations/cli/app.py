@@ -9,6 +9,7 @@ from mmfed_simulations.cli.check import check
 from mmfed_simulations.cli.cohort import cohort
 from mmfed_simulations.cli.compare import compare
 from mmfed_simulations.cli.run import run
+from mmfed_simulations.cli.tradeoff import tradeoff
 from mmfed_simulations.knowledge.command import app as knowledge_app
 
 app = make_app(
@@ -21,6 +22,7 @@ app.command()(cohort)
 app.command()(check)
 app.command()(run)
 app.command()(compare)
+app.command()(tradeoff)
 app.add_typer(attack_app, name="attack")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(benchmark_app, name="benchmark")

@@ -74,4 +74,5 @@ def only_nodes(topology: Topology, keep: Sequence[str]) -> Topology:
         edges,
         topology.pathways if genes else (),
         topology.membership if genes else empty,
+        {name: known for name, known in topology.references.items() if name in keep},
     )

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mmfed_common.knowledge import KnowledgePack
+from mmfed_common.knowledge import KnowledgePack, Source
 from mmfed_simulations.knowledge.build import GeneEdges, PackSettings, Proteins, build_pack
 from mmfed_simulations.knowledge.column_names import Combination, column_names
 from mmfed_simulations.knowledge.pathways import ReactomeLevel
@@ -110,6 +110,52 @@ def show(
         mmfed-simulate knowledge show hallmark.mmfk
     """
     _print(KnowledgePack.load(pack), as_json)
+
+
+@app.command()
+def reference(
+    pack: Annotated[Path, typer.Argument(metavar="PACK", help="The knowledge pack to add to.")],
+    study: Annotated[Path, typer.Option(help="The study whose contract says how the tables are read.")],
+    cohort: Annotated[
+        list[Path], typer.Option(help="Folder of a public cohort, with cohort.toml. Repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="The pack to write.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where the tables of each --cohort lie, in the same order, if not beside it."),
+    ] = None,
+    of: Annotated[
+        list[str] | None,
+        typer.Option(help="gene (default), protein, metabolite or imaging_feature. Repeatable."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="What to call the source.")] = "reference cohorts",
+    licence: Annotated[str, typer.Option(help="Its licence.")] = "unknown",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Add means and deviations of features in public cohorts, for `normalisation = "reference"`.
+
+    A study that standardises with them asks no site about its patients: under differential privacy nothing
+    has to be paid for it. Clinical columns have their reference values in the contract itself.
+
+    Examples:
+
+        mmfed-simulate knowledge reference hallmark.mmfk --study LUAD/study.toml --cohort BRCA --cohort KIRC
+            --data tables/BRCA --data tables/KIRC --out hallmark-reference.mmfk
+    """
+    from mmfed_common.study import Study
+    from mmfed_simulations.knowledge.reference import SECTIONS, with_references
+
+    if data is not None and len(data) != len(cohort):
+        raise typer.BadParameter("give one for each --cohort", param_hint="--data")
+    unknown = sorted(set(of or ()) - set(SECTIONS))
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(SECTIONS)}", param_hint="--of")
+    tables: Sequence[Path | None] = data or [None] * len(cohort)
+    places = list(zip(cohort, tables, strict=True))
+    source = Source(name, "unknown", licence, ", ".join(folder.name for folder in cohort), "")
+    found = with_references(KnowledgePack.load(pack), Study.load(study), places, of or ["gene"], source)
+    found.save(out)
+    _print(found, as_json)
 
 
 def _versions(stated: Sequence[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ def pack_as_json(pack: KnowledgePack) -> dict[str, Any]:
         "pathways": len(pack.pathways),
         "genes in a pathway": len(set().union(*pack.pathways.values())),
         "aliases": len(pack.aliases),
+        "references": {key: len(among) for key, among in pack.references.items()},
         "sources": [asdict(source) for source in pack.sources],
     }
 
@@ -36,6 +37,8 @@ def pack_tables(pack: KnowledgePack) -> tuple[Table, Table]:
         counts.add_row(relation, str(number))
     for name in ("gene codes_for protein", "pathways", "genes in a pathway", "aliases"):
         counts.add_row(name, str(content[name]))
+    for key, number in content["references"].items():
+        counts.add_row(f"reference values of {key}", str(number))
     sources = Table("source", "version", "licence", "file", "entries", "unresolved", title="sources")
     for source in pack.sources:
         cells = (source.name, source.version, source.licence, source.file)

@@ -1,0 +1,213 @@
+"""What differential privacy costs: the federation at several ε, for each choice of what may move.
+
+Noise is chance: each private variant is trained several times, and its figure is the mean of them. The
+brackets are the means of the bootstrap bounds: they hold the chance of the patients, ``spread`` that of
+noise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from mmfed_client.cohort import Cohort
+from mmfed_common.durable import write_durably
+from mmfed_common.metrics import Censoring, Estimate
+from mmfed_common.model_card import format_estimate, metric_name
+from mmfed_common.study import Study
+from mmfed_common.topology import Topology
+from mmfed_common.trainable import BY_SIZE, Trainable
+from mmfed_simulations.evaluation.folds import Fold, FoldPlan, FoldRule, plan_folds, training_follow_up
+from mmfed_simulations.evaluation.results import without_nan
+from mmfed_simulations.evaluation.scores import Scoring
+from mmfed_simulations.evaluation.tasks_cache import Inputs, Progress, Task, cohort_digest, run_tasks
+
+ARM = "federated"
+WITHOUT_PRIVACY = "∞"
+METRIC: dict[str, str] = {"survival": "c_index", "response": "auroc", "toxicity": "auroc_macro"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train: ε (None: without privacy), what may move, and the number of the draw of noise."""
+
+    epsilon: float | None
+    trainable: Trainable
+    draw: int = 0
+
+    @property
+    def name(self) -> str:
+        """As an arm of the table of predictions."""
+        return f"{self.epsilon} {self.trainable} {self.draw}"
+
+
+WITHOUT = Variant(None, "all")
+"""What the others are compared with."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one ε and choice cost.
+
+    Attributes
+    ----------
+    epsilon, trainable
+        The guarantee of each site, None without privacy; and what moved.
+    task, metric
+        Which figure.
+    figure, loss
+        Mean over the draws, and what is lost against training everything without privacy, on the same
+        patients; the bounds are the means of the draws' 95 % bounds.
+    spread
+        Standard deviation of the figure over the draws of noise; NaN for one draw.
+    draws
+        How many there were.
+    """
+
+    epsilon: float | None
+    trainable: Trainable
+    task: str
+    metric: str
+    figure: Estimate
+    loss: Estimate
+    spread: float
+    draws: int
+
+
+def tradeoff(
+    study: Study,
+    cohort: Cohort,
+    topology: Topology,
+    out: Path,
+    *,
+    epsilons: Sequence[float],
+    delta: float,
+    trainables: Sequence[Trainable] = BY_SIZE,
+    draws: int = 3,
+    folds: FoldRule | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> list[Cost]:
+    """Train the federation with and without differential privacy on the same folds.
+
+    Parameters
+    ----------
+    study
+        With or without differential privacy; its clipping is taken.
+    epsilons, delta
+        Guarantees of each site.
+    draws
+        How often each private variant is trained, each time with other noise.
+    out
+        Finished trainings are kept in ``out/cache``; ``tradeoff.json`` is written there.
+
+    Raises
+    ------
+    MmfedError
+        Whatever stops a training, e.g. a site too small for an ε.
+    """
+    rule = folds or ("random" if cohort.folds is None else "cohort")
+    plan = plan_folds(study, cohort, rule)
+    cache = out / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    variants = list(_variants(epsilons, trainables, draws))
+    tasks = {
+        (v, fold.name): Task(ARM, replace(fold, study=_study(fold, v, delta)))
+        for v in variants
+        for fold in plan.folds
+    }
+    inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort))
+    done, failures = run_tasks(inputs, list(tasks.values()), workers, progress)
+    for failure in failures:
+        raise failure.error
+    rows = [done[task].rows.assign(arm=variant.name) for (variant, _), task in tasks.items()]
+    costs = list(_costs(study, plan, variants, pd.concat(rows, ignore_index=True)))
+    about = {"study": study.hash, "held_out": plan.statement, "costs": plain_costs(costs)}
+    write_durably(out / "tradeoff.json", json.dumps(about, indent=1).encode())
+    return costs
+
+
+def _variants(epsilons: Sequence[float], trainables: Sequence[Trainable], draws: int) -> Iterator[Variant]:
+    yield WITHOUT
+    for trainable in trainables:
+        if trainable != WITHOUT.trainable:
+            yield Variant(None, trainable)
+        for epsilon in sorted(epsilons, reverse=True):
+            for draw in range(draws):
+                yield Variant(epsilon, trainable, draw)
+
+
+def _study(fold: Fold, variant: Variant, delta: float) -> Study:
+    """The fold's study with the variant's privacy; another draw has another seed, and the same folds."""
+    privacy: dict[str, Any] = {"mode": "none", "epsilon": None, "delta": None, "trainable": variant.trainable}
+    if variant.epsilon is None:
+        return fold.study.with_changes(privacy=privacy)
+    privacy |= {"mode": "dp", "epsilon": variant.epsilon, "delta": delta}
+    return fold.study.with_changes(privacy=privacy, study={"seed": fold.study.study.seed + variant.draw})
+
+
+def _costs(
+    study: Study, plan: FoldPlan, variants: Sequence[Variant], predictions: pd.DataFrame
+) -> Iterator[Cost]:
+    follow_up = {f.name: Censoring(*training_follow_up(plan.cohort, plan.held_out(f))) for f in plan.folds}
+    scoring = Scoring(study, predictions, follow_up)
+    for key in dict.fromkeys((v.epsilon, v.trainable) for v in variants):
+        same = [v for v in variants if (v.epsilon, v.trainable) == key]
+        found = [scoring.estimates(v.name) for v in same]
+        for task in found[0]:
+            metric = METRIC[task]
+            figures = [estimates[task][metric] for estimates in found]
+            losses = [scoring.differences(WITHOUT.name, v.name, task)[metric] for v in same]
+            values = [f.estimate for f in figures if f.estimate is not None]
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+            yield Cost(*key, task, metric, _mean(figures), _mean(losses), spread, len(same))
+
+
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean of estimates and of their bounds."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if len(known) == len(values) else None
+
+    first = estimates[0]
+    return replace(
+        first,
+        estimate=mean([e.estimate for e in estimates]),
+        low=mean([e.low for e in estimates]),
+        high=mean([e.high for e in estimates]),
+    )
+
+
+def plain_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:
+    """The same for machines; what is not defined is None."""
+    plain: list[dict[str, Any]] = without_nan([asdict(cost) for cost in costs])
+    return plain
+
+
+def tradeoff_table(costs: Sequence[Cost]) -> Table:
+    """One row an ε and choice of what moves."""
+    table = Table(title="what differential privacy costs", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("moves", "ε of a site", "task", "figure", "loss", "sd of the noise"):
+        table.add_column(name, justify="left" if name in ("moves", "task") else "right")
+    for cost in costs:
+        table.add_row(
+            cost.trainable,
+            WITHOUT_PRIVACY if cost.epsilon is None else f"{cost.epsilon:g}",
+            f"{cost.task}, {metric_name(cost.metric)}",
+            format_estimate(cost.figure.as_dict()),
+            ""
+            if cost.epsilon is None and cost.trainable == WITHOUT.trainable
+            else format_estimate(cost.loss.as_dict(), signed=True),
+            "" if math.isnan(cost.spread) else f"{cost.spread:.3f}",
+        )
+    return table
