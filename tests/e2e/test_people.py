@@ -17,6 +17,9 @@ from tests.e2e.consortium import OnDisk, write_consortium
 from mmfed_simulations.processes.federation import ENVIRONMENT, Federation
 from mmfed_simulations.processes.programs import Program, free_port, wait_until
 
+pytestmark = pytest.mark.timeout(1800)
+"""Each wait has an end of its own; that of all together must not depend on the machine's speed."""
+
 ROUNDS = 900
 """More than any test here takes; each ends with the study still on."""
 SECONDS = 120.0

@@ -21,6 +21,9 @@ from mmfed_server.federation import Federation as CoordinatorFolder
 from mmfed_simulations.processes.federation import ENVIRONMENT, Federation
 from mmfed_simulations.processes.programs import Program, wait_until
 
+pytestmark = pytest.mark.timeout(1800)
+"""Each wait has an end of its own; that of all together must not depend on the machine's speed."""
+
 APPROVED_SECONDS = (10.0, 30.0, 90.0)
 """For how long a signature holds that somebody approves; the next one where the command took longer."""
 

@@ -41,8 +41,8 @@ class Told:
         """
         began, seen = self._began.setdefault(what.split(",")[0], time.monotonic()), ""
         while not seen:
+            late = time.monotonic() - began > TOLD_SECONDS  # when it is asked
             seen = sees()
-            late = time.monotonic() - began > TOLD_SECONDS
             assert seen or not late, (
                 f"{what}: {self.server()}, {[self.site(s) for s in self.federation.sites]}"
             )
