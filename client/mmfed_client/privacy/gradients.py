@@ -7,18 +7,20 @@ by the layer's rule. The result is that of Opacus' hooks and of ``vmap``, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mmfed_client.privacy.layers import RULES, PatientParts, parts_of, positions
 from mmfed_common.errors import PrivacyError
 
-MARGIN = 2.0**-15
+MARGIN = 2.0**-14
 """Gradients are clipped to ``clipping · (1 − MARGIN)``: room for rounding in float32 and to the lattice."""
 
 SHORTEST = 1e-300
@@ -43,22 +45,10 @@ class ClippedSum:
     sums: dict[str, Tensor]
     lengths: Tensor
 
-
-@dataclass
-class _Call:
-    """One call of a trained layer."""
-
-    layer: str
-    inputs: Tensor
-    output: Tensor
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """What a forward and a backward pass left: layer → inputs and gradients at its output."""
-
-    layers: dict[str, tuple[Tensor, Tensor]]
-    patients: int
+    @property
+    def flat(self) -> Tensor:
+        """``(numbers,)``, all parameters end to end, on the CPU."""
+        return torch.cat([tensor.flatten() for tensor in self.sums.values()]).cpu()
 
 
 @dataclass
@@ -75,10 +65,14 @@ class PatientGradients:
 
     model: nn.Module
     names: tuple[str, ...]
-    _calls: list[_Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.layers = layers_of(self.model, self.names)
+        self._first: list[Tensor] = []
+        self._calls: dict[str, int] = {}
+        self._waiting: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self._parts: dict[str, PatientParts] = {}
+        self._patients = 0
 
     @property
     def width(self) -> int:
@@ -90,15 +84,19 @@ class PatientGradients:
         """Attach the hooks for a while; parameters need no gradient meanwhile and afterwards."""
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        handles = [
-            self.model.get_submodule(layer).register_forward_hook(self._hook(layer)) for layer in self.layers
-        ]
+        modules = {layer: self.model.get_submodule(layer) for layer in self.layers}
+        handles = [module.register_forward_hook(self._hook(layer)) for layer, module in modules.items()]
+        tables = [module for module in modules.values() if isinstance(module, nn.Embedding)]
+        for table in tables:
+            table.forward = partial(_look_up, table)  # type: ignore[method-assign]
         try:
             yield self
         finally:
             for handle in handles:
                 handle.remove()
-            self._calls.clear()
+            for table in tables:
+                del table.forward
+            self._forget()
 
     def clipped_sum(self, losses: Callable[[], Tensor], clipping: float) -> ClippedSum:
         """Clip each patient's gradient to ``clipping`` and sum.
@@ -110,69 +108,84 @@ class PatientGradients:
         losses
             Computes ``(patients,)`` losses, or their sum, with the model.
         """
-        passed = self._pass(losses)
+        self._pass(losses)
         with torch.no_grad():
-            parts = self._parts(passed.layers)
-            lengths = _lengths(parts, passed.patients)
-            if not bool(lengths.isfinite().all()):
-                parts = self._parts(_without(passed.layers, ~lengths.isfinite()))
-                lengths = _lengths(parts, passed.patients)
+            squares = [part.squares for part in self._parts.values()]
+            lengths = torch.stack(squares).sum(dim=0).sqrt() if squares else torch.zeros(self._patients)
+            broken = ~lengths.isfinite()
             factor = (clipping * (1.0 - MARGIN) / lengths.clamp(min=SHORTEST)).clamp(max=1.0)
-            return ClippedSum({name: self._total(name, parts[name], factor) for name in self.names}, lengths)
+            left_out = broken if bool(broken.any()) else None
+            factor = factor.double().masked_fill(broken, 0.0)
+            sums = {name: self._mixed(name, factor, left_out) for name in self.names}
+        self._forget()
+        return ClippedSum(sums, lengths)
 
     def each(self, losses: Callable[[], Tensor]) -> dict[str, Tensor]:
         """Give every patient's gradient, ``(patients, *shape)`` float64 by name: for tests, it is large."""
-        passed = self._pass(losses)
+        self._pass(losses)
         with torch.no_grad():
-            parts = self._parts(passed.layers)
-            alone = torch.eye(passed.patients, dtype=torch.float64, device=_device(self.model))
+            alone = torch.eye(self._patients, dtype=torch.float64, device=_device(self.model))
             found = {}
             for name in self.names:
-                rows = [self._total(name, parts[name], weights) for weights in alone]
+                rows = [self._mixed(name, weights, None) for weights in alone]
                 shape = self.model.get_parameter(name).shape
                 found[name] = torch.stack(rows) if rows else alone.new_zeros(0, *shape)
-            return found
+        self._forget()
+        return found
 
-    def _total(self, name: str, parts: list[PatientParts], weights: Tensor) -> Tensor:
-        if not parts:
+    def _mixed(self, name: str, weights: Tensor, left_out: Tensor | None) -> Tensor:
+        """Give the weighted sum over patients; 0 for a parameter that took no part."""
+        if name not in self._parts:
             return weights.new_zeros(self.model.get_parameter(name).shape)
-        return torch.stack([part.weighted(weights) for part in parts]).sum(dim=0)
+        return self._parts[name].mix(weights, left_out)
 
-    def _pass(self, losses: Callable[[], Tensor]) -> _Pass:
-        """Run the model forward and backward."""
-        self._calls.clear()
+    def _pass(self, losses: Callable[[], Tensor]) -> None:
+        """Run the model forward and backward; hooks take down the parts on the way."""
+        self._forget()
         with torch.enable_grad():
             each = losses()
-        calls, self._calls = self._calls, []
-        layers: dict[str, tuple[Tensor, Tensor]] = {}
-        if each.requires_grad:
-            came_back = torch.autograd.grad(each.sum(), [call.output for call in calls], allow_unused=True)
-            for layer in self.layers:
-                used = [
-                    (call.inputs, gradient)
-                    for call, gradient in zip(calls, came_back, strict=True)
-                    if call.layer == layer and gradient is not None
-                ]
-                if used:
-                    layers[layer] = _one_call(used)
-        patients = each.shape[0] if each.dim() else max((call.inputs.shape[0] for call in calls), default=0)
-        return _Pass(layers, patients)
+            self._patients = each.shape[0] if each.dim() else self._patients
+            if self._first and each.requires_grad:
+                torch.autograd.grad(each.sum(), self._first, allow_unused=True)
+        for layer in list(self._waiting):  # some of whose outputs were not used
+            self._conclude(layer)
 
-    def _parts(self, layers: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, list[PatientParts]]:
-        found: dict[str, list[PatientParts]] = {name: [] for name in self.names}
-        for layer, (inputs, gradients) in layers.items():
-            module = self.model.get_submodule(layer)
-            for kind, name in self.layers[layer].items():
-                found[name].append(parts_of(module, kind, inputs, gradients))
-        return found
+    def _forget(self) -> None:
+        for kept in (self._first, self._calls, self._waiting, self._parts):
+            kept.clear()
 
     def _hook(self, layer: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def listen(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             if not output.requires_grad:
-                output.requires_grad_(True)
-            self._calls.append(_Call(layer, inputs[0].detach(), output))
+                self._first.append(output.requires_grad_(True))
+            self._patients = inputs[0].shape[0]
+            self._calls[layer] = self._calls.get(layer, 0) + 1
+            seen = inputs[0].detach()
+            output.register_hook(lambda gradient: self._take_down(layer, seen, gradient))
 
         return listen
+
+    def _take_down(self, layer: str, inputs: Tensor, gradient: Tensor) -> None:
+        """Keep what came back to a layer; its parts are made as soon as all has come: that saves memory."""
+        self._waiting.setdefault(layer, []).append((inputs, gradient))
+        self._calls[layer] -= 1
+        if not self._calls[layer]:
+            self._conclude(layer)
+
+    def _conclude(self, layer: str) -> None:
+        inputs, gradients = _one_call(self._waiting.pop(layer))
+        module = self.model.get_submodule(layer)
+        with torch.no_grad():
+            for kind, name in self.layers[layer].items():
+                self._parts[name] = parts_of(module, kind, inputs, gradients)
+
+
+def _look_up(table: nn.Embedding, index: Tensor) -> Tensor:
+    """Look rows up as the table does; where each patient asks for all of them, without making copies."""
+    every = torch.arange(table.num_embeddings, device=index.device)
+    if index.dim() == 2 and index.shape[1] == len(every) and bool((index == every).all()):
+        return table.weight.detach().expand(index.shape[0], -1, -1)
+    return functional.embedding(index, table.weight)
 
 
 def layers_of(model: nn.Module, names: tuple[str, ...]) -> dict[str, dict[str, str]]:
@@ -212,27 +225,6 @@ def _one_call(used: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     joined = torch.cat([positions(a) for a in inputs], dim=1)
     gradients = torch.cat([positions(g) for _, g in used], dim=1)
     return joined if joined.is_floating_point() else joined.squeeze(-1), gradients
-
-
-def _without(
-    layers: Mapping[str, tuple[Tensor, Tensor]], left_out: Tensor
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Set to 0 what some patients add."""
-
-    def blank(tensor: Tensor) -> Tensor:
-        return tensor.masked_fill(left_out.view(-1, *[1] * (tensor.dim() - 1)), 0.0)
-
-    return {
-        layer: (blank(inputs) if inputs.is_floating_point() else inputs, blank(gradients))
-        for layer, (inputs, gradients) in layers.items()
-    }
-
-
-def _lengths(parts: Mapping[str, list[PatientParts]], patients: int) -> Tensor:
-    squares = [part.squares for named in parts.values() for part in named]
-    if not squares:
-        return torch.zeros(patients, dtype=torch.float64)
-    return torch.stack(squares).sum(dim=0).sqrt()
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from mmfed_client.privacy.gradients import CHUNK, PatientGradients
 from mmfed_client.privacy.inputs import inputs_of
-from mmfed_client.privacy.noise import SecretStream, noised
+from mmfed_client.privacy.noise import SecretStream
 from mmfed_client.privacy.separable import refuse_inseparable
 from mmfed_client.privacy.spender import Spender
+from mmfed_client.privacy.step import add_pulls, set_noisy_gradients
 from mmfed_client.training.local import LocalUpdate, trained_of
 from mmfed_client.training.local_site import LocalSite
 from mmfed_client.training.optimiser import build_optimiser, set_learning_rate
@@ -76,6 +76,7 @@ def train_private_round(
     trained = trained_of(model, place, study.privacy)
     refuse_inseparable(site, place, tuple(trained))
     anchors = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    sparsity = {name: place.stage.sparsity for name in trained if model.shrinks(name)}
     optimiser = build_optimiser(study.training, place.stage, trained, model.shrinks)
     steps_of_epoch = plan.steps_of_round // study.training.local_epochs
     arrays = {**weights, **{f"scaling.{name}": t for name, t in scaling.to_arrays().items()}}
@@ -89,9 +90,9 @@ def train_private_round(
             with same_bits(stream.seed()):
                 drawn = site.fit[stream.chosen(len(site.fit), plan.rate)]
                 total = _clipped_sum(site, model, gradients, drawn, scaling, place)
-                noisy = noised(total, study.privacy.clipping, plan.sigma, stream)
-                _set_gradients(trained, noisy / (plan.rate * plan.patients))
-                _add_pulls(model, trained, anchors, proximal_mu, place.stage.sparsity)
+                expected = plan.rate * plan.patients
+                set_noisy_gradients(trained, total, study.privacy.clipping, plan.sigma, expected, stream)
+                add_pulls(trained, anchors, proximal_mu, sparsity)
                 if study.training.gradient_clip is not None:
                     torch.nn.utils.clip_grad_norm_(list(trained.values()), study.training.gradient_clip)
                 optimiser.step()
@@ -119,29 +120,5 @@ def _clipped_sum(
             predictions = model(patients, scaling, place.stage.level)  # noqa: B023 - called at once
             return patient_losses(model, predictions, patients.outcomes)  # noqa: B023
 
-        clipped = gradients.clipped_sum(losses, site.study.privacy.clipping)
-        total += torch.cat([tensor.flatten() for tensor in clipped.sums.values()]).cpu()
+        total += gradients.clipped_sum(losses, site.study.privacy.clipping).flat
     return total
-
-
-def _set_gradients(trained: Mapping[str, Parameter], flat: Tensor) -> None:
-    sizes = [parameter.numel() for parameter in trained.values()]
-    for parameter, part in zip(trained.values(), torch.split(flat, sizes), strict=True):
-        parameter.grad = part.view_as(parameter).to(parameter)
-
-
-def _add_pulls(
-    model: MultimodalNetwork,
-    trained: Mapping[str, Parameter],
-    anchors: Mapping[str, Tensor],
-    proximal_mu: float,
-    sparsity: float,
-) -> None:
-    """Add the gradients of what pulls on weights without looking at patients."""
-    for name, parameter in trained.items():
-        if parameter.grad is None:
-            continue
-        if proximal_mu > 0:
-            parameter.grad += proximal_mu * (parameter.detach() - anchors[name])
-        if sparsity > 0 and model.shrinks(name):
-            parameter.grad += sparsity * parameter.detach().sign()

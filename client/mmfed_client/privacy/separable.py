@@ -113,7 +113,7 @@ def removal_test(
 
         def of(some: AnyBatch) -> tuple[Tensor, Tensor]:
             each = _flat(gradients.each(lambda: losses(model, some)))
-            return each, _flat_sum(gradients.clipped_sum(lambda: losses(model, some), clipping).sums)
+            return each, gradients.clipped_sum(lambda: losses(model, some), clipping).flat
 
         everybody, total = of(batch)
         for one in chosen:
@@ -173,7 +173,3 @@ def _without_chance(model: nn.Module) -> Iterator[None]:
 def _flat(samples: dict[str, Tensor]) -> Tensor:
     """``(patients, numbers)``, all parameters side by side, on the CPU."""
     return torch.cat([tensor.flatten(1) for tensor in samples.values()], dim=1).cpu()
-
-
-def _flat_sum(sums: dict[str, Tensor]) -> Tensor:
-    return torch.cat([tensor.flatten() for tensor in sums.values()]).cpu()

@@ -45,10 +45,42 @@ class NoisySums:
     measured: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class StandardSums:
+    """Sums of 1, value and square of each standardised feature, in units of half a range; private.
+
+    Attributes
+    ----------
+    flat
+        ``(numbers,)`` float64, node types end to end.
+    sensitivity
+        Length of the longest vector that one patient can add.
+    """
+
+    flat: Tensor
+    sensitivity: float
+
+    def with_noise(self, sigma: float, stream: SecretStream) -> Tensor:
+        """Add noise of deviation ``sigma · sensitivity`` to each number."""
+        return noised(self.flat, self.sensitivity, sigma, stream)
+
+
+def standard_sums(patients: PatientTensors, contract: Contract, topology: Topology) -> StandardSums:
+    """Sum over patients what noise is then added to."""
+    wanted = standardised(contract, topology)
+    parts = [
+        _sums(patients.nodes[name], mask, *_ranges(name, contract, topology), by_tile=name == IMAGING)
+        for name, mask in wanted.items()
+    ]
+    features = sum(int(mask.sum()) for mask in wanted.values())
+    longest = math.sqrt(max(3 * features, 1)) * (1.0 + MARGIN)
+    return StandardSums(torch.cat([part.flatten() for part in parts]), longest)
+
+
 def noisy_sums(
     patients: PatientTensors, contract: Contract, topology: Topology, sigma: float, stream: SecretStream
 ) -> NoisySums:
-    """Sum over patients and add noise.
+    """Sum over patients, add noise, and make moments of what comes of it.
 
     Parameters
     ----------
@@ -58,19 +90,13 @@ def noisy_sums(
         Noise multiplier: deviation of the noise over the longest vector of one patient.
     """
     wanted = standardised(contract, topology)
-    ranges = {name: _ranges(name, contract, topology) for name in wanted}
-    parts = [_sums(patients.nodes[name], wanted[name], *ranges[name], name == IMAGING) for name in wanted]
-    flat = torch.cat([part.flatten() for part in parts])
-    features = sum(int(mask.sum()) for mask in wanted.values())
-    sensitivity = math.sqrt(max(3 * features, 1)) * (1.0 + MARGIN)
-    noisy = noised(flat, sensitivity, sigma, stream)
+    noisy = standard_sums(patients, contract, topology).with_noise(sigma, stream)
     moments: dict[str, dict[str, Tensor]] = {"count": {}, "total": {}, "square": {}}
     measured = {}
-    shares = torch.split(noisy, [part.numel() for part in parts])
+    shares = torch.split(noisy, [3 * int(mask.sum()) for mask in wanted.values()])
     for (name, mask), share in zip(wanted.items(), shares, strict=True):
-        count, first, second = share.view(3, -1)
-        found = _plausible(count, first, second, *(bound[mask] for bound in ranges[name]))
-        for statistic, values in zip(moments, found, strict=True):
+        bounds = (bound[mask] for bound in _ranges(name, contract, topology))
+        for statistic, values in zip(moments, _plausible(*share.view(3, -1), *bounds), strict=True):
             moments[statistic][name] = torch.zeros(mask.shape, dtype=torch.float64).masked_scatter(
                 mask, values
             )
@@ -78,7 +104,7 @@ def noisy_sums(
     return NoisySums(Moments(**moments), measured)
 
 
-def _sums(node: NodeTensors, wanted: Tensor, low: Tensor, high: Tensor, by_tile: bool) -> Tensor:
+def _sums(node: NodeTensors, wanted: Tensor, low: Tensor, high: Tensor, *, by_tile: bool) -> Tensor:
     """``(3, standardised features)`` sums of 1, value and square, in units of half a range."""
     values, present = node.values.cpu().double(), node.present.cpu()
     middle, half = (low + high) / 2, (high - low) / 2

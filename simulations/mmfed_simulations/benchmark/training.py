@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmfed_common.graph import build_topology
 from mmfed_common.graph.patient_graph import PatientGraphBuilder
 from mmfed_common.knowledge import KnowledgePack, Pair, Protein, restrict
-from mmfed_common.model import build_model
+from mmfed_common.model import MultimodalNetwork, build_model
 from mmfed_common.patients import NodeTensors, Outcomes, PatientTensors
 from mmfed_common.randomness import numpy_generator, torch_generator
 from mmfed_common.scaling import Scaling
@@ -92,13 +92,31 @@ def run_training_benchmark(
         torch.set_num_threads(before)
 
 
-def _measure(pack: KnowledgePack | None, wanted: TrainingBenchmark) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Case:
+    """A study over a graph, with its model, every gate open, and patients."""
+
+    study: Study
+    topology: Topology
+    patients: PatientTensors
+    scaling: Scaling
+    model: MultimodalNetwork
+
+
+def case_of(pack: KnowledgePack | None, wanted: TrainingBenchmark) -> Case:
+    """Make what is measured: from the best connected part of a pack, or over a random graph."""
     used = _random_pack(wanted) if pack is None else _connected(pack, wanted)
     study, topology = _study(used, wanted)
-    patients = _patients(study, topology)
-    scaling = Scaling.from_reference(study.contract, topology)
     model = build_model(study, topology)
     _open_gates(model)
+    scaling = Scaling.from_reference(study.contract, topology)
+    return Case(study, topology, _patients(study, topology), scaling, model)
+
+
+def _measure(pack: KnowledgePack | None, wanted: TrainingBenchmark) -> dict[str, Any]:
+    case = case_of(pack, wanted)
+    study, topology, patients = case.study, case.topology, case.patients
+    scaling, model = case.scaling, case.model
     reference = PygNetwork(model, study.contract, topology)
     builder = PatientGraphBuilder(study.contract, topology, scaling)
     graphs = [builder.build_patient_graph(patients.select(torch.tensor([i]))) for i in range(len(patients))]
@@ -117,7 +135,7 @@ def _measure(pack: KnowledgePack | None, wanted: TrainingBenchmark) -> dict[str,
         return _step(reference, multitask.patient_losses(model, reference(batch), outcomes))
 
     difference = float((ours() - theirs()).abs().max())
-    seconds = _in_turns({"ours": ours, "pyg": theirs}, wanted.repeats)
+    seconds = in_turns({"ours": ours, "pyg": theirs}, wanted.repeats)
     rate = {name: wanted.batch / np.array(times) for name, times in seconds.items()}
     ratio = rate["ours"] / rate["pyg"]
     draws = numpy_generator(SEED, "bootstrap").integers(0, len(ratio), (RESAMPLES, len(ratio)))
@@ -154,7 +172,8 @@ def _step(model: nn.Module, losses: Tensor) -> Tensor:
     return losses.detach()
 
 
-def _in_turns(forms: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, list[float]]:
+def in_turns(forms: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds that each form takes, measured in turns after one that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     for form in forms.values():
         form()

@@ -147,6 +147,38 @@ def masking(
         stdout().print(masking_table(result))
 
 
+@app.command()
+def privacy(
+    genes: Annotated[int, typer.Option(min=10)] = 1500,
+    proteins: Annotated[int, typer.Option(min=2)] = 250,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each form is measured, in turns.")] = 7,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+    trainable: Annotated[list[str] | None, typer.Option(help="What moves; may be given again.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Seconds a training step, with and without differential privacy, beside plain Opacus with vmap.
+
+    Examples:
+
+        mmfed-simulate benchmark privacy
+        mmfed-simulate benchmark privacy --trainable all --trainable heads --threads 1
+    """
+    from mmfed_common.trainable import BY_SIZE
+    from mmfed_simulations.benchmark.privacy import privacy_table, run_privacy_benchmark
+    from mmfed_simulations.benchmark.training import TrainingBenchmark
+
+    asked = trainable or ["all"]
+    wrong = [choice for choice in asked if choice not in BY_SIZE]
+    if wrong:
+        raise typer.BadParameter(f"{wrong[0]}; choose among {', '.join(BY_SIZE)}")
+    sizes = TrainingBenchmark(genes=genes, proteins=proteins, repeats=repeats, threads=threads)
+    results = [run_privacy_benchmark(sizes, choice) for choice in BY_SIZE if choice in asked]
+    if as_json:
+        print_json(results)
+    else:
+        stdout().print(privacy_table(results))
+
+
 def _training_table(result: dict[str, Any]) -> Table:
     nodes = ", ".join(f"{count} {name}" for name, count in result["nodes"].items())
     table = Table(
