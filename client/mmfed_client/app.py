@@ -21,11 +21,12 @@ from mmfed_client.gate import Exit, Gate, error_reply
 from mmfed_client.gate.feature_floor import patients_measured
 from mmfed_client.masking.rounds import MaskedRounds
 from mmfed_client.privacy import means_of, private_sums, train_private_round
-from mmfed_client.training import LocalSite, LocalUpdate, LossSum, loss_of, train_round
+from mmfed_client.training import LocalSite, LocalUpdate, LossSum, as_sent, loss_of, train_round
 from mmfed_client.training.reproducible import same_bits
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, UnexpectedArraysError, from_record
 from mmfed_common.errors import MmfedError, ModelError, NetworkError
+from mmfed_common.names import is_sha256
 from mmfed_common.randomness import derive_seed
 from mmfed_common.scaling import LEAST_DEVIATION, Scaling
 from mmfed_common.schedule import Place, trained_parameters, used_parameters
@@ -168,7 +169,9 @@ def _train(message: Message, site: LocalSite, gate: Gate, masked: MaskedRounds) 
     weights, scaling = _weights(message, site, place), _scaling(message, site)
     names = trained_parameters(site.shapes, site.model.block_of, place.stage, site.study.privacy)
     update = _update(site, weights, scaling, place, mu, gate)
-    allowed = {name: site.shapes[name] for name in names}
+    allowed: Shapes = {name: site.shapes[name] for name in names}
+    kind, last = site.study.aggregation.compression, _last_taken(message, site)
+    update, allowed = as_sent(update, weights, allowed, kind, site.feedback, last)
     seconds = time.perf_counter() - began
     if site.study.aggregation.secure:
         return masked.update(message, site, gate, update, weights, allowed, seconds)
@@ -216,6 +219,14 @@ def _proximal_mu(message: Message, site: LocalSite) -> float:
     if message.content.config_records[m.CONFIG].get(m.PROXIMAL_MU, 0.0) != approved:
         raise NetworkError("MMF-402", "`proximal-mu` is not the study's", site.name)
     return approved
+
+
+def _last_taken(message: Message, site: LocalSite) -> str:
+    """The digest of this site's last update that the server took, where changes are sent in 8 bits."""
+    named = message.content.config_records[m.CONFIG].get(m.FEEDBACK, "")
+    if not isinstance(named, str) or (named and not is_sha256(named)):
+        raise NetworkError("MMF-402", "`feedback` is no digest of an update", site.name)
+    return named
 
 
 def _place(message: Message, site: LocalSite) -> Place:

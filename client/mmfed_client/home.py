@@ -133,6 +133,10 @@ class SiteHome:
         """Where a signed study is kept; ``MMF-423`` when the text is no hash: no path is smuggled in."""
         return self.studies / f"{_hash(study_hash)}.json"
 
+    def feedback(self, study_hash: str) -> Path:
+        """``state/feedback/…``, what compression lost of the last updates for a study."""
+        return self.state / "feedback" / _hash(study_hash)
+
     def pack_file(self, sha256: str) -> Path:
         """Where a knowledge pack is kept; ``MMF-423`` when the text is no hash."""
         return self.packs / f"{_hash(sha256)}.mmfk"

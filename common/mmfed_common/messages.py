@@ -56,5 +56,8 @@ NOTICE = "notice"
 NUM_EXAMPLES = "num-examples"
 LOSS = "loss"
 SECONDS = "seconds"
+FEEDBACK = "feedback"
+"""In ``config``, where 8-bit changes are sent: SHA-256 of the site's last update of the stage that was taken;
+empty before the first."""
 PROXIMAL_MU = "proximal-mu"
 """Flower's FedProx writes this key."""

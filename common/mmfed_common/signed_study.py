@@ -143,7 +143,7 @@ class SignedStudy(Section):
         StudyError
             ``MMF-501`` when the document is not a valid study here; names the software that signed it.
         PrivacyError
-            ``MMF-301`` as :meth:`mmfed_common.study.Study.from_content`.
+            As :meth:`mmfed_common.study.Study.from_content`.
         """
         if self.coordinator_fingerprint != coordinator_key.fingerprint:
             raise NetworkError("MMF-414", f"it is signed by another key: {self.coordinator_fingerprint!r}")

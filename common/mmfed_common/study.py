@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from mmfed_common.contract import Contract, Section
-from mmfed_common.errors import PrivacyError, StudyError
+from mmfed_common.errors import StudyError
 from mmfed_common.heldout import HeldOutRule
 from mmfed_common.masking.rules import refuse_unmaskable
 from mmfed_common.provable import refuse_unprovable
@@ -246,8 +246,7 @@ class Study(Section):
             ``MMF-501`` with every fault, each with its key.
         PrivacyError
             ``MMF-304``, ``MMF-305``, ``MMF-360`` or ``MMF-361`` for what a private study cannot ask for;
-            ``MMF-301`` when it asks for what this version does not do: refused, never ignored; ``MMF-381`` to
-            ``MMF-383`` for what secure aggregation does not go together with.
+            ``MMF-381`` to ``MMF-383`` for what secure aggregation does not go together with.
         """
         try:
             study = Study.model_validate(content)
@@ -256,8 +255,6 @@ class Study(Section):
             raise StudyError("MMF-501", "\n  ".join([f"{len(lines)} fault(s)", *lines]), where) from None
         refuse_unprovable(study, where)
         refuse_unmaskable(study, where)
-        if study.aggregation.compression != "none":
-            raise PrivacyError("MMF-301", "the study sets `[aggregation] compression`", where)
         return study
 
     @staticmethod

@@ -101,6 +101,10 @@ class RunFolder:
         """
         return read_site(self.path / "sites" / str(partition) / "site.safetensors", self.topologies)
 
+    def kept(self, partition: int) -> Path:
+        """Where a site keeps what must outlive its process, counted in the order of their names."""
+        return self.path / "sites" / str(partition) / "kept"
+
     def plan(self) -> RunPlan:
         """The plan of this run, going on with what is there."""
         entries = self._sites()
@@ -140,4 +144,4 @@ def local_site(path: Path, partition: int) -> LocalSite:
         ``MMF-509`` when there is no such site, or its file is damaged.
     """
     folder = RunFolder(path)
-    return LocalSite(folder.study(), folder.site(partition))
+    return LocalSite(folder.study(), folder.site(partition), kept=folder.kept(partition))

@@ -71,7 +71,7 @@ def prepare(home: SiteHome, study_hash: str, passphrase: str | None) -> Prepared
     if torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(policy.gpu_memory)
     data = open_site(study, config.site, home.cohort_file, _pack(home, study, passphrase))
-    site = LocalSite(study, data)
+    site = LocalSite(study, data, kept=home.feedback(study_hash))
     guardian.allow(study, len(site.fit))
     assert site.shapes  # builds the model now, not when the first message waits
     return Prepared(site, Exit(guardian, ledger, key), config.address, home.ca_file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmfed_client.site import SiteData
+from mmfed_client.training.feedback import Feedback
 from mmfed_client.training.reproducible import training_device
 from mmfed_common.arrays import Shapes, digest_of, shapes_of
 from mmfed_common.errors import ModelError
@@ -28,8 +30,8 @@ ROOM_PER_ARRAY, ROOM = 1024, 2**20
 class LocalSite:
     """One site's patients and model, kept between rounds because building them is what costs.
 
-    Nothing that a round changes is kept: weights and scaling come with each message, the optimiser starts
-    afresh. So a site may be killed and started again between any two rounds.
+    Nothing that a round changes is kept, but what compression loses, and that on the disk: weights and
+    scaling come with each message, the optimiser starts afresh. So a site may be killed and started again between any two rounds.
 
     Parameters
     ----------
@@ -39,10 +41,19 @@ class LocalSite:
         The site's patients.
     device
         Where to work; by default a GPU where there is one.
+    kept
+        Folder for what must outlive the process: what compression loses. None: nothing does.
     """
 
-    def __init__(self, study: Study, data: SiteData, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        data: SiteData,
+        device: torch.device | None = None,
+        kept: Path | None = None,
+    ) -> None:
         self.study = study
+        self.feedback = Feedback(kept)
         self.name = data.name
         self.device = training_device() if device is None else device
         self.patients = data.patients.to(self.device)

@@ -31,4 +31,8 @@ CODES: dict[str, Code] = {
         "Something was about to leave a site that the study does not allow.",
         "This is a defect of mmfed: nothing was sent. Please report it with the study file.",
     ),
+    "MMF-408": Code(
+        "A compressed update holds numbers that no site sends.",
+        "The others went on without it. Ask the site which version it runs and whether its machine is sound.",
+    ),
 }

@@ -5,10 +5,6 @@ from __future__ import annotations
 from mmfed_common.error_codes.code import Code
 
 CODES: dict[str, Code] = {
-    "MMF-301": Code(
-        "The study asks for differential privacy, which this version does not train with.",
-        'Set `[privacy] mode = "none"`, or use a version that has it; nothing was trained.',
-    ),
     "MMF-302": Code(
         "The model has a trained layer that gives no exact gradient per patient.",
         "Build trained layers from `nn.Linear`, `nn.Embedding` and `nn.LayerNorm`, none of them shared, or "

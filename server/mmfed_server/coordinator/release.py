@@ -17,6 +17,10 @@ from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState, RunSumma
 from mmfed_server.withdrawal import Withdrawals, contributors_of
 
 LATEST = "latest"
+HOLDS_LEFT = "MMF-563"
+"""The model holds what a site contributed that has withdrawn since."""
+REPLACED = "MMF-564"
+"""Another run was trained again in the place of this one."""
 
 
 def release(federation: Federation, run: str, out: Path, *, unfinished: bool = False) -> tuple[Bundle, str]:
@@ -85,10 +89,10 @@ def warnings_of(summary: RunSummary, state: RunState, left: Collection[str]) -> 
     """
     found = []
     if summary.superseded_by:
-        found.append(f"MMF-564 This run was replaced by {summary.superseded_by}: do not use this model.")
+        found.append(f"{REPLACED} This run was replaced by {summary.superseded_by}: do not use this model.")
     if still := sorted(contributors_of(state) & set(left)):
         found.append(
-            f"MMF-563 {', '.join(still)} withdrew from the study; this model still holds what was "
+            f"{HOLDS_LEFT} {', '.join(still)} withdrew from the study; this model still holds what was "
             "contributed before."
         )
     if summary.replaces:

@@ -7,7 +7,7 @@ These are checks of form and plausibility of a single reply; those that compare 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, UnexpectedArraysError, each_of_record, each_view, payload_bytes
+from mmfed_common.compression import Compression, each_restored
 from mmfed_common.errors import NetworkError
 
 MOST_PATIENTS = 10_000_000
@@ -116,6 +117,27 @@ def each_array_in_place(message: Message, expected: Expected) -> Iterator[tuple[
     """
     with _refused(expected):
         yield from each_view(message.content.array_records[m.ARRAYS], expected.arrays or {})
+
+
+def each_weight_in_place(
+    message: Message, expected: Expected, sent: Mapping[str, Tensor], kind: Compression
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Check and give the weights that an update stands for, one array after another.
+
+    Parameters
+    ----------
+    sent
+        The weights that the site was sent: a compressed update holds changes.
+
+    Raises
+    ------
+    NetworkError
+        As :func:`each_array`; ``MMF-408`` when compressed numbers are none that a site sends.
+    """
+    try:
+        yield from each_restored(each_array_in_place(message, expected), sent, kind)
+    except UnexpectedArraysError as error:
+        raise _refuse("MMF-408", expected, str(error)) from None
 
 
 @contextmanager

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Message, RecordDict
 from torch import Tensor
 
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, all_finite, payload_bytes, shapes_of, to_record
+from mmfed_common.compression import wire_shapes
 from mmfed_common.errors import ModelError, NetworkError
 from mmfed_common.schedule import Place, trained_parameters, used_parameters
 from mmfed_common.study import Study
@@ -19,7 +20,7 @@ from mmfed_server.guard import (
     Expected,
     UpdateNorm,
     check_reply,
-    each_array_in_place,
+    each_weight_in_place,
     steps_of,
     suspicious_norms,
 )
@@ -167,14 +168,26 @@ class TrainingRound:
         for message in messages:
             for key, record in {m.ARRAYS: moving, **extra}.items():
                 message.content[key] = record
+        if self.study.aggregation.compression == "int8":
+            self._name_last_taken(messages, self.roster.name_of(chosen))
         return messages, size
+
+    def _name_last_taken(self, messages: list[Message], names: Mapping[int, str]) -> None:
+        """Say to each site which of its updates was taken last: what that one lost goes into the next."""
+        for message in messages:
+            last = self.past.digests.get(names[message.metadata.dst_node_id], "")
+            config = {**dict(message.content.config_records[m.CONFIG]), m.FEEDBACK: last}
+            message.content = RecordDict({**dict(message.content), m.CONFIG: ConfigRecord(config)})
 
     def _spool(self, answer: Answer, shapes: Shapes, weights: Mapping[str, Tensor]) -> SpooledUpdate:
         site = answer.site
         announced = self.roster.patients[site]
-        expected = Expected(site, self.study.hash, self.place.round, (m.LOSS, m.SECONDS), shapes, announced)
+        kind = self.study.aggregation.compression
+        wire = wire_shapes(shapes, kind)
+        expected = Expected(site, self.study.hash, self.place.round, (m.LOSS, m.SECONDS), wire, announced)
         checked = check_reply(answer.message, expected)
-        written = write_arrays(self.folder, each_array_in_place(answer.message, expected), weights)
+        arrays = each_weight_in_place(answer.message, expected, weights, kind)
+        written = write_arrays(self.folder, arrays, weights)
         if self.past.is_replay(site, written.digest, written.norm):
             written.file.close()
             raise NetworkError("MMF-458", "its arrays are those of its last update", site)

@@ -19,7 +19,6 @@ from flwr.supercore.task_identity import TaskIdentity
 from mmfed_client.app import make_client_app
 from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite
-from mmfed_common.study import Study
 from mmfed_simulations.backends.worker_processes import WorkerProcesses
 from mmfed_simulations.run_folder import RunFolder
 
@@ -124,7 +123,7 @@ class InProcessBackend:
         """Run to the end; see :class:`~mmfed_simulations.backends.base.Backend`."""
         context = Context(RUN_ID, SUPERLINK_NODE_ID, {}, RecordDict(), {"run-dir": str(folder.path)})
         if workers <= 1 or len(sites) <= 1:
-            app = make_client_app(_HeldSites(folder.study(), sites))
+            app = make_client_app(_HeldSites(folder, sites))
             server_app(InProcessGrid(len(sites), carry_here(app)), context)
             return
         ordered = sorted(sites, key=lambda data: data.name)
@@ -136,15 +135,16 @@ class InProcessBackend:
 class _HeldSites:
     """Opens sites that are in this process already."""
 
-    def __init__(self, study: Study, sites: Sequence[SiteData]) -> None:
-        self.study = study
+    def __init__(self, folder: RunFolder, sites: Sequence[SiteData]) -> None:
+        self.folder = folder
+        self.study = folder.study()
         self.data = sorted(sites, key=lambda data: data.name)
         self.opened: dict[int, LocalSite] = {}
 
     def __call__(self, context: Context) -> LocalSite:
         number = int(context.node_config["partition-id"])
         if number not in self.opened:
-            self.opened[number] = LocalSite(self.study, self.data[number])
+            self.opened[number] = LocalSite(self.study, self.data[number], kept=self.folder.kept(number))
         return self.opened[number]
 
 
