@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mmfed_common.errors import MmfedError, ModelError
 from mmfed_common.model_card import ModelFacts, write_model_card
+from mmfed_common.privacy import told_privacy
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 
@@ -99,15 +100,17 @@ def save_bundle(
     (partial / STUDY).write_bytes(study.canonical())
     (partial / METRICS).write_bytes(_canonical(facts.metrics))
     write_model_card(partial / CARD, study, facts)
-    knowledge = study.contract.knowledge
+    knowledge, privacy = study.contract.knowledge, told_privacy(study, facts.sites)
     index: dict[str, Any] = {
         "format": FORMAT,
         "study": {"name": study.study.name, "version": study.study.version, "hash": study.hash},
         "knowledge_sha256": None if knowledge is None else knowledge.sha256,
-        "epsilon": None,
+        "epsilon": None if privacy is None else privacy["epsilon"],
         "versions": software_versions(),
         "files": {name: _file_hash(partial / name) for name in CONTENT},
     }
+    if privacy is not None:
+        index["privacy"] = privacy
     (partial / INDEX).write_bytes(_canonical(index))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfed_common.contract import Contract
+from mmfed_common.privacy import told_privacy
 from mmfed_common.study import Study
 
 METRIC_NAMES: dict[str, str] = {
@@ -92,8 +93,7 @@ def write_model_card(path: Path, study: Study, facts: ModelFacts) -> None:
         *_performance(facts.metrics),
         "",
         "## Privacy",
-        "Trained without differential privacy (ε: none). Weights can hold traces of training patients: share "
-        "them only under the agreement of the sites.",
+        *_privacy(study, facts),
         "",
         "## Caveats",
         "- Sites differ in patients, treatment and follow-up; performance at a new site is unknown until it "
@@ -110,6 +110,31 @@ def write_model_card(path: Path, study: Study, facts: ModelFacts) -> None:
         "",
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _privacy(study: Study, facts: ModelFacts) -> list[str]:
+    told = told_privacy(study, facts.sites)
+    if told is None:
+        return [
+            "Trained without differential privacy (ε: none). Weights can hold traces of training patients: "
+            "share them only under the agreement of the sites."
+        ]
+    rows = [f"| {site} | {'–' if epsilon is None else epsilon} |" for site, epsilon in told["sites"].items()]
+    return [
+        f"Trained with differential privacy: ε = {told['epsilon']:g} at δ = {told['delta']:g} for the "
+        f"training patients of any site. The unit is {told['unit']}.",
+        "",
+        f"- Mechanism: {told['mechanism']}; gradients clipped to {told['clipping']:g}, trainable: "
+        f"{told['trainable']}",
+        f"- Accountant: {told['accountant']}",
+        "- By the coordinator's reckoning, from the study and the number of patients. What a site really "
+        f"spent stands in its own ledger; none spends more than ε = {study.privacy.epsilon} in this study.",
+        "- Only training patients are covered. Whoever is a patient of two sites loses at both.",
+        "",
+        "| site | ε |",
+        "|---|---:|",
+        *rows,
+    ]
 
 
 def _tasks(contract: Contract) -> str:

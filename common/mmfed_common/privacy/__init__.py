@@ -10,6 +10,7 @@ from mmfed_common.privacy.accounting import (
     noise_for,
 )
 from mmfed_common.privacy.plan import PrivacyPlan
+from mmfed_common.privacy.told import told_epsilon, told_privacy
 
 __all__ = [
     "ACCOUNTANT",
@@ -20,4 +21,6 @@ __all__ = [
     "composed",
     "epsilon_of",
     "noise_for",
+    "told_epsilon",
+    "told_privacy",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 from mmfed_common.bundle import Bundle, save_bundle
 from mmfed_common.errors import StudyError
 from mmfed_common.model_card import ModelFacts
+from mmfed_common.privacy import told_epsilon
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 from mmfed_server.database import open_database
@@ -116,7 +117,14 @@ def warnings_about(federation: Federation, run: str) -> list[str]:
 
 def _facts(study: Study, state: RunState, remarks: Sequence[str]) -> ModelFacts:
     sites: list[dict[str, Any]] = [
-        {"site": name, "patients": "–", "train": totals.patients, "test": "–", "rounds": totals.rounds}
+        {
+            "site": name,
+            "patients": "–",
+            "train": totals.patients,
+            "test": "–",
+            "rounds": totals.rounds,
+            "epsilon": told_epsilon(study, totals.patients, state.next_round - 1),
+        }
         for name, totals in sorted(state.sites.items())
         if totals.rounds
     ]

@@ -16,6 +16,7 @@ from mmfed_common.bundle import save_bundle
 from mmfed_common.errors import StudyError
 from mmfed_common.metrics import Censoring
 from mmfed_common.model_card import ModelFacts
+from mmfed_common.privacy import told_epsilon
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_server.record import EVENTS_FILE, EventLog
@@ -260,7 +261,15 @@ def release(study: Study, trained: ArmResult, results: Mapping[str, Any], out: P
     """Write ``model/``: the federated model trained on everybody, with the figures of the folds."""
     facts = ModelFacts(
         metrics={"federated": results["arms"]["federated"]},
-        sites=[{**site, "train": site["patients"], "test": 0} for site in results["sites"]],
+        sites=[
+            {
+                **site,
+                "train": site["patients"],
+                "test": 0,
+                "epsilon": told_epsilon(study, site["patients"], study.training.rounds),
+            }
+            for site in results["sites"]
+        ],
         held_out="The released weights were trained on all patients. The figures are those of "
         "cross-validation: " + results["held_out"],
         notes=results["notes"],
@@ -271,19 +280,24 @@ def release(study: Study, trained: ArmResult, results: Mapping[str, Any], out: P
 
 
 def site_table(plan: FoldPlan, federated: Mapping[Fold, ArmResult]) -> list[dict[str, Any]]:
-    """One row a site: patients, trained on (mean of the folds), held out (all folds), totals of the folds."""
+    """One row a site: patients, trained on (mean of the folds), held out (all folds), totals of the folds.
+
+    ε is that of one fold's model; the folds' models are not released together.
+    """
     table = []
+    study = plan.folds[0].study
     marks = [plan.held_out(fold) for fold in plan.folds]
     for name, part in plan.cohort.by_site().items():
         rows = [i for i, site in enumerate(plan.cohort.sites) if site == name]
         told = [s for result in federated.values() for s in result.sites if s["site"] == name]
         remarks = list(dict.fromkeys(remark for s in told if (remark := site_remark(s))))
+        train = round(sum(int((~mark[rows]).sum()) for mark in marks) / len(marks))
         entry: dict[str, Any] = {
             "site": name,
             "patients": len(part.patients),
-            "train": round(sum(int((~mark[rows]).sum()) for mark in marks) / len(marks)),
+            "train": train,
             "test": sum(int(mark[rows].sum()) for mark in marks),
-            "epsilon": None,
+            "epsilon": told_epsilon(study, train, study.training.rounds),
             "status": "; ".join(remarks),
         }
         for key in ("seconds", "bytes_up", "bytes_down"):

@@ -14,6 +14,7 @@ from mmfed_common.bundle import software_versions
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.metrics import Estimate, calibration_table, risk_thirds
+from mmfed_common.privacy import told_privacy
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.arm_names import description
 from mmfed_simulations.evaluation.predictions import known_survival, survival_matrix
@@ -94,6 +95,9 @@ def assemble_results(
         "versions": software_versions(),
         "notes": list(notes),
     }
+    privacy = told_privacy(study, sites)
+    if privacy is not None:
+        results["privacy"] = privacy
     finite: dict[str, Any] = without_nan(results)
     return finite
 

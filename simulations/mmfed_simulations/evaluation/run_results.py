@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmfed_client.site import SiteData
 from mmfed_common.bundle import save_bundle
 from mmfed_common.metrics import Censoring
 from mmfed_common.model_card import ModelFacts
+from mmfed_common.privacy import told_epsilon
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.predictions import KEYS, network_frame, write_predictions
 from mmfed_simulations.evaluation.results import assemble_results, site_remark, write_results
@@ -48,7 +49,9 @@ def finish_run(study: Study, sites: Sequence[SiteData], result: RunResult, out: 
         Scoring(study, predictions, {HELD_OUT: _training(sites)}),
         kind="run",
         held_out=held_out_sentence(study, sites),
-        sites=[{**site, "epsilon": None, "status": site_remark(site)} for site in result.sites],
+        sites=[
+            {**site, "epsilon": _epsilon(study, site), "status": site_remark(site)} for site in result.sites
+        ],
         timing={"federation": result.seconds, "evaluation": time.perf_counter() - begun},
         rounds=result.rounds,
     )
@@ -64,6 +67,11 @@ def _rows(study: Study, site: SiteData, result: RunResult) -> pd.DataFrame:
     predictions = predict_site(study, site, result.state, result.scaling)
     names = [site.name] * len(site.test)
     return network_frame(study.contract, site.test, names, predictions, arm="federated", fold=HELD_OUT)
+
+
+def _epsilon(study: Study, site: Mapping[str, Any]) -> float | None:
+    rounds = 0 if site.get("below_floor") else study.training.rounds
+    return told_epsilon(study, int(site["train"]), rounds)
 
 
 def _training(sites: Sequence[SiteData]) -> Censoring:

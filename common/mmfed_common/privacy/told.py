@@ -1,0 +1,63 @@
+"""What a model's release says about privacy: reckoned from the study, no site tells anything for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmfed_common.errors import PrivacyError
+from mmfed_common.privacy.accounting import ACCOUNTANT, MECHANISM, UNIT
+from mmfed_common.privacy.plan import PrivacyPlan
+from mmfed_common.study import Study
+
+
+def told_epsilon(study: Study, patients: int, rounds: int) -> float | None:
+    """ε of a site's training patients after so many rounds; None without differential privacy.
+
+    A round that was repeated from other weights costs more; whatever happens, a site stops at the study's ε.
+    So that is what stands where the number of training patients is not told, or is that of a part only.
+
+    Parameters
+    ----------
+    patients
+        Training patients of the site; 0 where the site hides them.
+    rounds
+        Rounds in which it may have trained.
+    """
+    if study.privacy.mode != "dp":
+        return None
+    if patients < 1 or study.training.validation_fraction > 0:
+        return study.privacy.epsilon
+    try:
+        return round(PrivacyPlan.of(study, patients).cost(rounds), 4)
+    except PrivacyError:
+        return 0.0  # such a site refuses to train
+
+
+def told_privacy(study: Study, sites: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What to say about a released model; None without differential privacy.
+
+    Parameters
+    ----------
+    sites
+        Rows with ``site`` and ``epsilon``.
+
+    Returns
+    -------
+    ``epsilon``: the largest of any site, for each patient is in one site only; ``delta``, ``unit``,
+    ``mechanism``, ``accountant``, ``clipping``, ``trainable``; ``sites``: name → ε.
+    """
+    if study.privacy.mode != "dp":
+        return None
+    by_site = {str(site["site"]): site.get("epsilon") for site in sites}
+    known = [epsilon for epsilon in by_site.values() if epsilon is not None]
+    return {
+        "epsilon": max(known, default=study.privacy.epsilon),
+        "delta": study.privacy.delta,
+        "unit": UNIT,
+        "mechanism": MECHANISM,
+        "accountant": ACCOUNTANT,
+        "clipping": study.privacy.clipping,
+        "trainable": study.privacy.trainable,
+        "sites": by_site,
+    }
