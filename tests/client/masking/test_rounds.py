@@ -266,3 +266,19 @@ def test_in_a_simulation_sites_sign_with_keys_of_their_own(site: LocalSite) -> N
     there = Coordinator(make_client_app(lambda _: site), site)
     assert [code(answer) for answer in there.all()] == [""] * 5
     assert there.listed[0].fault(there.session) == ""
+
+
+def test_a_private_update_is_paid_first_and_masked_then(tmp_path: Path) -> None:
+    private = secure_study().with_changes(
+        privacy={"mode": "dp", "epsilon": 8.0, "delta": 1e-3}, training={"gradient_clip": None}
+    )
+    small, site = SmallHome.make(tmp_path, f"{OPEN}largest_delta = 0.01\n"), local_site(private)
+    small.approve(private)
+    there = Coordinator(small.app(site), site)
+    assert [code(answer) for answer in there.all()] == [""] * 5
+    kinds = small.kinds()
+    assert kinds.index("privacy-plan") < kinds.index("privacy-step")
+    receipts = [e for e in small.ledger.entries() if e.kind == "receipt" and e.body["kind"] == m.TRAIN]
+    last_step = max(e.number for e in small.ledger.entries() if e.kind == "privacy-step")
+    assert last_step < receipts[0].number
+    assert receipts[0].body["metrics"][m.LOSS] == 0.0
