@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from tests.e2e.consortium import OnDisk, write_consortium
+from tests.e2e.killing import kill_at_random, repeats
 
 from mmfed_client.masking.peers import PEERS
 from mmfed_common import messages as m
@@ -51,3 +52,16 @@ def test_three_sites_mask_and_a_kill_changes_nothing(tmp_path: Path) -> None:
             assert sorted(number for number, _ in opened) == list(range(1, ROUNDS + 1))
             (peers,) = [entry.body["peers"] for entry in entries if entry.kind == PEERS]
             assert set(peers) == names
+
+
+def test_kills_of_server_and_sites_in_any_step_change_nothing(tmp_path: Path) -> None:
+    """A round that was opened and lost is opened again for the same sites, and for no others."""
+    there = write_secure(tmp_path / "consortium")
+    expected = there.simulated_weights(tmp_path / "simulated")
+    with Federation(tmp_path / "real", there.cohorts, there.study) as federation:
+        federation.assemble()
+        kills = kill_at_random(federation, 4, seed=7)
+        federation.wait_for("finished", RUN_SECONDS)
+        assert kills.done
+        assert repeats(federation) <= len(kills.done)
+        assert federation.release(tmp_path / "bundle").read_bytes() == expected
