@@ -27,7 +27,7 @@ from mmfed_common.masking.keys import (
 )
 from mmfed_common.masking.rules import LEAST_PEERS, threshold_of
 from mmfed_common.masking.shamir import SECRET_BYTES, SHARE_BYTES, split
-from mmfed_common.masking.stream import Vector, add_mask
+from mmfed_common.masking.stream import AddsMask, Vector, add_mask
 from mmfed_common.signing import SiteKey
 from mmfed_common.study import Aggregation
 
@@ -96,7 +96,9 @@ class MaskingSession:
         except ValueError:
             raise PrivacyError("MMF-385", "a peer's key agrees with every key", self.site) from None
 
-    def mask(self, senders: Sequence[str], sealed: Sequence[bytes], vector: Vector) -> None:
+    def mask(
+        self, senders: Sequence[str], sealed: Sequence[bytes], vector: Vector, add: AddsMask = add_mask
+    ) -> None:
         """Mask a vector in place.
 
         Parameters
@@ -106,6 +108,8 @@ class MaskingSession:
         sealed
             What each of them sealed for this site. A share that cannot be opened is one that this site cannot
             give; enough others can, or the sum stays closed.
+        add
+            How masks are added to this kind of vector.
 
         Raises
         ------
@@ -121,12 +125,12 @@ class MaskingSession:
         for name, content in zip(senders, sealed, strict=True):
             if name != self.site and (shares := self._opened(self.peers[name], content)) is not None:
                 self._shares[name] = shares
-        add_mask(vector, self._seed)
+        add(vector, self._seed)
         for name in self.senders:
             if name != self.site:
                 public = self.peers[name].masking
                 seed = mask_seed(self.session, self._masking, public, self.site, name)
-                add_mask(vector, seed, negative=not adds_mask(self.site, name))
+                add(vector, seed, negative=not adds_mask(self.site, name))
 
     def agree(self, alive: Sequence[str], gone: Sequence[str]) -> list[bytes]:
         """Agree to open the sum of some sites: gives for each of them what shows it that this site does.

@@ -6,11 +6,21 @@ the fastest that `cryptography` offers. A seed is used for one stream only, so t
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
 Vector = NDArray[np.int64]
+
+
+class AddsMask(Protocol):
+    """Adds the stream of a seed to a vector in place, or takes it away, in some ring."""
+
+    def __call__(self, vector: Vector, seed: bytes, *, negative: bool = False) -> None:
+        """Add, or take away."""
+
 
 BLOCK = 2**16
 """How many numbers are drawn at a time: they stay in the processor's cache."""

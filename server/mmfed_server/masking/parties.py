@@ -9,7 +9,7 @@ from mmfed_common.errors import NetworkError
 from mmfed_common.masking.keys import PeerKeys, Session, adds_mask, commitment_of, mask_seed, public_of
 from mmfed_common.masking.rules import threshold_of
 from mmfed_common.masking.shamir import recover
-from mmfed_common.masking.stream import Vector, add_mask
+from mmfed_common.masking.stream import AddsMask, Vector, add_mask
 
 
 @dataclass
@@ -60,8 +60,13 @@ class Parties:
         place = list(self.peers).index(site)
         return [self.sealed[sender][place] for sender in self.senders]
 
-    def unmask(self, total: Vector) -> list[NetworkError]:
-        """Take the masks that are left off the sum of the masked updates, in place.
+    def unmask(self, total: Vector, add: AddsMask = add_mask) -> list[NetworkError]:
+        """Take the masks that are left off the sum of the masked vectors, in place.
+
+        Parameters
+        ----------
+        add
+            How masks are added to this kind of vector.
 
         Returns
         -------
@@ -77,11 +82,11 @@ class Parties:
         secrets = {name: self._secret(name, faults) for name in self.senders}
         for name, secret in secrets.items():
             if name in self.alive:
-                add_mask(total, secret, negative=True)
+                add(total, secret, negative=True)
                 continue
             for other in sorted(self.alive):
                 seed = mask_seed(self.session, secret, self.peers[other].masking, name, other)
-                add_mask(total, seed, negative=adds_mask(other, name))
+                add(total, seed, negative=adds_mask(other, name))
         return list(faults.values())
 
     def _secret(self, name: str, faults: dict[str, NetworkError]) -> bytes:

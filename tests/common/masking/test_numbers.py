@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from mmfed_common.masking.fixed_point import BITS, MOST_PATIENTS, MOST_SITES, Fi
 from mmfed_common.masking.layout import HEAD, Layout
 from mmfed_common.masking.rules import threshold_of
 from mmfed_common.masking.stream import BLOCK, add_mask
+from mmfed_common.masking.wide import add_wide, add_wide_mask, decode_wide, encode_wide
 
 
 @given(
@@ -88,3 +91,50 @@ def test_the_layout_is_the_same_whatever_the_order_of_the_names() -> None:
 def test_the_threshold_is_the_share_and_more_than_half(share: float, peers: int, threshold: int) -> None:
     assert threshold_of(share, peers) == threshold
     assert 2 * threshold > peers
+
+
+WHOLE = 2**128
+
+
+def as_int(vector: np.ndarray[Any, Any]) -> int:
+    return int.from_bytes(vector.astype("<i8").tobytes(), "little")
+
+
+@given(st.integers(0, WHOLE - 1), st.integers(0, WHOLE - 1), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_wide_numbers_add_as_integers_modulo_two_to_the_128(one: int, two: int, negative: bool) -> None:
+    first, second = (np.frombuffer(n.to_bytes(16, "little"), "<i8").astype(np.int64) for n in (one, two))
+    add_wide(first, second, negative=negative)
+    assert as_int(first) == (one - two if negative else one + two) % WHOLE
+
+
+@pytest.mark.parametrize("edge", [0, 1, 2**64 - 1, 2**64, 2**127, WHOLE - 1, WHOLE - 2**64])
+def test_carries_at_the_edges(edge: int) -> None:
+    for other in (0, 1, 2**64 - 1, 2**64, WHOLE - 1):
+        for negative in (False, True):
+            first, second = (
+                np.frombuffer(n.to_bytes(16, "little"), "<i8").astype(np.int64) for n in (edge, other)
+            )
+            add_wide(first, second, negative=negative)
+            assert as_int(first) == (edge - other if negative else edge + other) % WHOLE
+
+
+@given(st.lists(st.floats(-1e15, 1e15), min_size=1, max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_wide_sums_are_exact_to_the_step(values: list[float]) -> None:
+    total = encode_wide(np.zeros(1))
+    for value in values:
+        add_wide(total, encode_wide(np.array([value])))
+    assert abs(decode_wide(total)[0] - math.fsum(values)) <= len(values) * 2**-56 + 1e-15 * abs(sum(values))
+
+
+def test_wide_masks_come_off_and_what_is_too_large_is_an_error() -> None:
+    start = encode_wide(np.array([1.5, -2.25, 0.0, 1e12]))
+    vector, seed = start.copy(), secrets.token_bytes(32)
+    add_wide_mask(vector, seed)
+    assert not np.array_equal(vector, start)
+    add_wide_mask(vector, seed, negative=True)
+    assert decode_wide(vector).tolist() == [1.5, -2.25, 0.0, 1e12]
+    for wrong in (np.nan, np.inf, 2.0**57):
+        with pytest.raises(ValueError, match="larger unit"):
+            encode_wide(np.array([wrong]))
