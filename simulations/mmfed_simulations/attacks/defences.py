@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmfed_common.compression import Compression
 from mmfed_common.errors import ModelError
 from mmfed_common.study import Study
 
 RELEASED = "released"
 """The bundle as it is."""
-COMPRESSIONS = ("fp16", "bf16", "int8")
+COMPRESSIONS: dict[str, Compression] = {"fp16": "fp16", "bf16": "bf16", "int8": "int8"}
 DELTA_POWER = 1.1
+OPEN = {"mode": "none", "epsilon": None, "delta": None, "scaling_epsilon": None, "noise": "site"}
+"""The privacy section of a study without differential privacy."""
 MASKS_NOTHING_RELEASED = {
     "secure": "masked sums hide single updates from the server; the released model is the same"
 }
@@ -62,6 +65,11 @@ class Defence:
         return Defence(study.aggregation.compression)
 
     @property
+    def compression(self) -> Compression:
+        """In how many bits changes of weights travel."""
+        return COMPRESSIONS.get(self.name, "none")
+
+    @property
     def label(self) -> str:
         """What a table calls it."""
         if self.epsilon is not None:
@@ -91,7 +99,7 @@ class Defence:
         if self.name == RELEASED:
             return study
         changes: dict[str, dict[str, Any]] = {
-            "privacy": {"mode": "none", "epsilon": None, "delta": None, "scaling_epsilon": None},
+            "privacy": dict(OPEN),
             "aggregation": {"secure": self.name == "secure", "compression": "none"},
         }
         if self.name in COMPRESSIONS:

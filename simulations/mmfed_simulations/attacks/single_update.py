@@ -18,13 +18,14 @@ from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite, train_round
 from mmfed_client.training.reproducible import same_bits
 from mmfed_common.bundle import Bundle
+from mmfed_common.compression import Compression, compressed, restored
 from mmfed_common.patients import Outcomes, PatientTensors
 from mmfed_common.privacy.plan import PrivacyPlan
 from mmfed_common.scaling import Scaling
 from mmfed_common.schedule import Place, trained_parameters
 from mmfed_common.study import Level, Study
 from mmfed_common.tasks.multitask import patient_losses
-from mmfed_simulations.attacks.defences import Defence
+from mmfed_simulations.attacks.defences import OPEN, Defence
 
 Gradient = dict[str, Tensor]
 STEP = 1.0
@@ -76,7 +77,7 @@ class SingleUpdate:
                 "patience": None,
             },
             aggregation={"strategy": "fedavg", "secure": False, "compression": "none"},
-            privacy={"mode": "none", "scaling_epsilon": None},
+            privacy=OPEN,
             evaluation={"rule": "none"},
         )
         return SingleUpdate(plain, bundle.state, bundle.scaling, chosen)
@@ -124,7 +125,16 @@ class SingleUpdate:
             name: torch.stack([part[name] * size for part, size in zip(parts, sizes, strict=True)]).sum(0)
             for name in parts[0]
         }
-        return {name: value / sum(sizes) for name, value in total.items()}
+        mean = {name: value / sum(sizes) for name, value in total.items()}
+        return self.rounded(mean, defence.compression)
+
+    def rounded(self, gradient: Gradient, kind: Compression) -> Gradient:
+        """The gradient as the server has it when the change of the weights travelled in fewer bits."""
+        if kind == "none":
+            return gradient
+        sent = compressed({name: -STEP * value for name, value in gradient.items()}, kind)
+        after = restored(sent, self.state, kind)
+        return {name: (self.state[name] - after[name]) / STEP for name in gradient}
 
     def model_gradient(
         self, site: LocalSite, patients: PatientTensors, scaling: Scaling, *, twice: bool

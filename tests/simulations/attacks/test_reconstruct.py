@@ -40,6 +40,16 @@ def test_the_update_tells_the_gradient(everybody: Patients, bundle: Bundle, upda
         torch.testing.assert_close(seen[name], value, atol=2e-6, rtol=1e-3)
 
 
+def test_a_private_study_is_attacked_as_well(everybody: Patients, bundle: Bundle) -> None:
+    private = Defence.parse("dp8").applied(bundle.study, 60)
+    target = Bundle(private, bundle.state, bundle.scaling, bundle.metrics, bundle.index)
+    index = np.array([2])
+    data = everybody.sites(private)[0]
+    plain = SingleUpdate.of(bundle).gradient(data, index)
+    for name, value in SingleUpdate.of(target).gradient(data, index).items():
+        torch.testing.assert_close(value, plain[name])
+
+
 def test_one_patients_clinical_values_are_read_off_the_update(
     everybody: Patients, bundle: Bundle, update: SingleUpdate
 ) -> None:
@@ -121,6 +131,19 @@ def test_masked_sums_show_the_mean_over_all_sites(
     first, second = update.gradient(sites[0], index[0]), update.gradient(sites[1], index[1])
     expected = {name: (2 * first[name] + 3 * second[name]) / 5 for name in first}
     assert float(cosine(seen, expected)) == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(("name", "most"), [("fp16", 1e-3), ("bf16", 1e-2), ("int8", 1e-2)])
+def test_compression_rounds_what_the_server_sees(
+    everybody: Patients, bundle: Bundle, update: SingleUpdate, name: str, most: float
+) -> None:
+    data, index = everybody.sites(bundle.study)[0], np.array([0, 1])
+    draw = torch.Generator()
+    plain = update.seen([data], [index], Defence("none"), None, draw)
+    seen = update.seen([data], [index], Defence.parse(name), None, draw)
+    assert any(not torch.equal(seen[key], plain[key]) for key in plain)
+    for key, value in plain.items():
+        torch.testing.assert_close(seen[key], value, atol=most * float(value.abs().max()) + 1e-6, rtol=most)
 
 
 def test_one_patient_is_found_without_a_defence_and_not_under_dp(everybody: Patients, bundle: Bundle) -> None:
