@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mmfed_common.bounds import unbounded
-from mmfed_common.errors import PrivacyError
+from mmfed_common.errors import PrivacyError, StudyError
 
 if TYPE_CHECKING:
     from mmfed_common.study import Study
@@ -18,6 +18,8 @@ def refuse_unprovable(study: Study, where: str = "") -> None:
 
     Raises
     ------
+    StudyError
+        ``MMF-501`` when it pays for sums that it does not take.
     PrivacyError
         ``MMF-304`` for correlation edges from patients, ``MMF-305`` for a scaling from patients that is not
         paid for, ``MMF-361`` where a paid one has features without bounds, ``MMF-360`` for early stopping.
@@ -32,6 +34,9 @@ def refuse_unprovable(study: Study, where: str = "") -> None:
     if contract.normalisation != "reference" and not paid:
         what = f'the study sets `normalisation = "{contract.normalisation}"`'
         raise PrivacyError("MMF-305", what, where)
+    if study.privacy.scaling_epsilon is not None and not paid:
+        what = 'privacy.scaling_epsilon pays for noisy sums, which only `normalisation = "federated"` takes'
+        raise StudyError("MMF-501", what, where)
     open_ended = unbounded(contract) if paid else ()
     if open_ended:
         more = f" and {len(open_ended) - SHOWN} more" if len(open_ended) > SHOWN else ""

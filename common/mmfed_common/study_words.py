@@ -25,6 +25,12 @@ STRATEGIES: dict[str, str] = {
     "fedprox": "the mean of the sites' weights, with a pull towards the common model (FedProx)",
     "fedadam": "Adam at the server over the mean of the sites' changes (FedAdam)",
 }
+TRAINABLE: dict[str, str] = {
+    "all": "everything that a stage trains",
+    "heads": "the baselines, the clinical path and every gate into a task, nothing behind them",
+    "adapters": "heads, biases, normalisations and the tokens of patient and absent modalities",
+    "linear": "the baselines, the clinical path and the gates of the additive block",
+}
 
 
 @dataclass(frozen=True)
@@ -123,14 +129,16 @@ def _stage(number: int, stage: Stage) -> str:
 
 
 def _leaves(study: Study) -> tuple[str, ...]:
+    private = study.privacy.mode == "dp"
+    noise, loss = (", with noise", "") if private else ("", "the mean training loss, ")
     lines = [
-        "Each round: the model's weights after training on your patients, how many patients trained, the "
-        "mean training loss, and the seconds it took."
+        f"Each round: the model's weights after training on your patients{noise}, how many patients trained, "
+        f"{loss}and the seconds it took."
     ]
     if study.contract.normalisation == "federated":
         lines.append(
             "Once, before round 1: of each feature the count, the sum and the sum of squares over your "
-            "training patients, for one common scale."
+            f"training patients{noise}, for one common scale."
         )
     if study.aggregation.secure:
         lines.append(
@@ -138,7 +146,9 @@ def _leaves(study: Study) -> tuple[str, ...]:
             "the coordinator sees none of your site alone. The other sites see its name and public key."
         )
     cell = study.evaluation.minimum_cell
-    if study.evaluation.rule != "none":
+    if private:
+        lines.append("No loss over any of your patients leaves.")
+    elif study.evaluation.rule != "none":
         every = study.evaluation.every
         when = f"Every {every} rounds and after the last round" if every else "After the last round"
         lines.append(
@@ -177,7 +187,18 @@ def _privacy(study: Study) -> tuple[str, ...]:
             "No differential privacy: weights are not noised and can hold traces of your patients. Your "
             "policy decides whether that is allowed.",
         )
-    return (f"Differential privacy with ε = {study.privacy.epsilon} and δ = {study.privacy.delta}.",)
+    privacy = study.privacy
+    lines = [
+        f"Differential privacy, the unit is one patient: ε = {privacy.epsilon:g} and δ = {privacy.delta:g} "
+        "bound what all rounds together tell of any one of your training patients.",
+        "In each step every patient is drawn at random by your site, his gradient is shortened to "
+        f"{privacy.clipping:g} at most, and noise is added before anything else is done with the sum. How "
+        "much noise follows from your number of patients, which counts as public.",
+        f"Of the model moves: {TRAINABLE[privacy.trainable]}.",
+    ]
+    if privacy.scaling_epsilon is not None:
+        lines.append(f"ε = {privacy.scaling_epsilon:g} of it pays for the noisy sums of features.")
+    return tuple(lines)
 
 
 def _rules(study: Study) -> tuple[str, ...]:

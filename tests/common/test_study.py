@@ -133,6 +133,12 @@ def test_a_private_study_may_scale_by_references_or_by_sums_that_it_pays_for() -
     assert private(bounded, scaling_epsilon=0.5).privacy.scaling_epsilon == 0.5
 
 
+def test_paying_for_sums_that_are_not_taken_is_a_fault() -> None:
+    with pytest.raises(StudyError) as caught:
+        private({"normalisation": "reference"}, scaling_epsilon=0.5)
+    assert caught.value.code == "MMF-501"
+
+
 @pytest.mark.parametrize(
     ("contract", "training", "privacy", "code"),
     [

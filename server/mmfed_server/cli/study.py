@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from mmfed_server.cli.arguments import FederationFolder, StudyFile, federation_i
 
 if TYPE_CHECKING:
     from mmfed_common.study import Study
+    from mmfed_server.studies.noise import NoiseCost
 
 app = typer.Typer(no_args_is_help=True, help="Make a study, sign it, see what sites are asked to accept.")
 
@@ -102,17 +104,65 @@ def show(file: StudyFile, folder: FederationFolder = None, as_json: AsJson = Fal
 
     study, signature = _read(file, folder)
     topics = study_in_words(study)
+    costs = _noise(study, file.parent, folder)
     if as_json:
         words = {topic.title: list(topic.sentences) for topic in topics}
         content = study.model_dump(mode="json")
-        print_json({"hash": study.hash, "signed": signature or None, "words": words, "study": content})
+        noise = {"noise": [cost.as_dict() for cost in costs]} if costs else {}
+        shown = {"hash": study.hash, "signed": signature or None, "words": words, **noise, "study": content}
+        print_json(shown)
         return
     console = stdout()
     for topic in topics:
         console.print(f"\n[bold]{topic.title}[/]")
         for sentence in topic.sentences:
             console.print(f"  {sentence}", markup=False)
+    if costs:
+        _show_noise(costs)
     console.print(f"\n{signature or 'Not signed yet.'}", markup=False)
+
+
+def _noise(study: Study, beside: Path, folder: Path | None) -> tuple[NoiseCost, ...]:
+    """Say what noise each choice of what moves would cost; nothing without privacy or without the pack."""
+    from mmfed_common.graph import build_topology
+    from mmfed_common.knowledge import KnowledgePack
+    from mmfed_server.studies.noise import noise_costs
+    from mmfed_server.studies.shelf import StudyShelf
+
+    if study.privacy.mode == "none":
+        return ()
+    reference = study.contract.knowledge
+    if reference is None:
+        return noise_costs(study, build_topology(study.contract, None))
+    if (beside / reference.file).is_file():
+        pack = KnowledgePack.load_for(reference, beside)
+        return noise_costs(study, build_topology(study.contract, pack))
+    return noise_costs(study, StudyShelf(federation_in(folder)).topology(study))
+
+
+def _show_noise(costs: Sequence[NoiseCost]) -> None:
+    from rich.table import Table
+
+    table = Table(title="Noise of one step over the most that its patients can add", title_justify="left")
+    for title in ("stage", "trainable", "parameters"):
+        table.add_column(title)
+    for site in costs[0].sites:
+        table.add_column(f"{site.patients} patients", justify="right")
+    for cost in costs:
+        shown = [
+            site.refused if site.ratio is None else f"{site.ratio:.2g} (σ {site.sigma:.3g})"
+            for site in cost.sites
+        ]
+        mark = " ←" if cost.chosen else ""
+        table.add_row(str(cost.stage), f"{cost.trainable}{mark}", f"{cost.parameters:,}", *shown)
+    console = stdout()
+    console.print()
+    console.print(table)
+    console.print(
+        "  Below about 0.1 a step hardly feels the noise; far above 1 it is noise. σ follows from ε, δ, "
+        "rounds, batch and the site's number of patients.",
+        markup=False,
+    )
 
 
 def _read(file: Path, folder: Path | None) -> tuple[Study, str]:

@@ -54,10 +54,20 @@ def test_every_line_that_is_commented_out_is_accepted_when_it_is_not() -> None:
         .replace('"…"', pack)
         .replace("validation_fraction = 0.0", "validation_fraction = 0.1")
     )
+    opened = re.sub(r"^(epsilon|delta|scaling_epsilon) = .*$", "", opened, flags=re.MULTILINE)
     study = Study.from_content(tomllib.loads(opened))
     assert study.contract.imaging is not None
     assert study.contract.metabolite is not None
     assert study.training.patience == 5
+
+
+def test_the_amounts_of_privacy_in_the_template_make_a_private_study() -> None:
+    text = study_template("lung", 1)
+    opened = re.sub(r"^# (?=epsilon|delta|scaling_epsilon|clipping)", "", text, flags=re.MULTILINE)
+    content = tomllib.loads(opened.replace('mode = "none"', 'mode = "dp"'))
+    content["contract"]["normalisation"] = "reference"
+    assert 0 < content["privacy"].pop("scaling_epsilon") < content["privacy"]["epsilon"]
+    assert Study.from_content(content).privacy.mode == "dp"
 
 
 @pytest.mark.parametrize(
