@@ -31,10 +31,10 @@ POLICY_TEMPLATE = """\
 # hide_counts = false              # true: nobody learns how many patients this site has; such studies only
 
 # --- Differential privacy -----------------------------------------------------------------------------
-# Without the next line only studies with differential privacy would be allowed, which this version of mmfed
-# cannot train yet. Set it to true, or take the line out, as soon as your studies have it.
+# The next line also allows studies without differential privacy: their weights may tell something about
+# single patients to whoever sees them. Take it out, or write true, and only studies with it run here.
 require_privacy = false
-# most_epsilon_per_study = 8.0
-# most_epsilon_lifetime = 16.0     # of all studies of this site together
-# largest_delta = 1e-5
+# most_epsilon_per_study = 8.0     # the smaller ε, the less anybody can learn about one patient
+# most_epsilon_lifetime = 16.0     # of all studies of this site together; then no study with it runs any more
+# largest_delta = 1e-5             # must also be below 1 over the number of training patients
 """
