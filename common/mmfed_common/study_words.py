@@ -123,6 +123,13 @@ def _training(study: Study) -> tuple[str, ...]:
     )
 
 
+def compression_in_words(kind: str) -> str:
+    """How weights leave where a study asks for compressed updates."""
+    words = {"fp16": "16 bits", "bf16": "16 bits (bfloat16)", "int8": "8 bits"}[kind]
+    text = f"Of the weights their change leaves, each rounded to {words}."
+    return f"{text} What rounding loses stays here and goes into the next change." if kind == "int8" else text
+
+
 def _stage(number: int, stage: Stage) -> str:
     blocks = ", ".join(LEVELS[level] for level in stage.trained_blocks)
     return f"Stage {number}: {stage.rounds} rounds train {blocks}; learning rate {stage.learning_rate:g}."
@@ -140,6 +147,8 @@ def _leaves(study: Study) -> tuple[str, ...]:
             "Once, before round 1: of each feature the count, the sum and the sum of squares over your "
             f"training patients{noise}, for one common scale."
         )
+    if study.aggregation.compression != "none":
+        lines.append(compression_in_words(study.aggregation.compression))
     if study.aggregation.secure:
         lines.append(
             "Weights, number and loss leave under masks that come off only in the sum over a round's sites: "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmfed_client.policy import Policy
 from mmfed_common.study import Stage, Study
+from mmfed_common.study_words import compression_in_words
 
 MODALITIES = {
     "clinical_feature": "clinical data and demographics",
@@ -73,6 +74,8 @@ def _leaves(study: Study, policy: Policy | None) -> Iterator[Statement]:
             "Once, before round 1: count, sum and sum of squares of each feature that is standardised, over "
             f"the training patients, {'with noise' if private else f'where at least {least} have it'}.",
         )
+    if study.aggregation.compression != "none":
+        yield Statement("", compression_in_words(study.aggregation.compression))
     if study.aggregation.secure:
         yield Statement("", _masks(policy))
     cell = max(study.evaluation.minimum_cell, policy.minimum_cell if policy else 1)

@@ -179,6 +179,53 @@ def privacy(
         stdout().print(privacy_table(results))
 
 
+@app.command()
+def compression(
+    study: Annotated[
+        Path | None, typer.Option(help="study.toml; by default a synthetic consortium's.")
+    ] = None,
+    cohort: Annotated[Path | None, typer.Option(help="The cohorts that belong to --study.")] = None,
+    sites: Annotated[int, typer.Option(min=2, help="Sites of the synthetic consortium.")] = 5,
+    patients: Annotated[int, typer.Option(min=50, help="Patients of the synthetic consortium.")] = 600,
+    as_json: AsJson = False,
+) -> None:
+    """Bytes that travel up and C-index with each type of compressed update, beside none.
+
+    Examples:
+
+        mmfed-simulate benchmark compression
+        mmfed-simulate benchmark compression --study demo/lung/study.toml --cohort demo/lung --json
+    """
+    import tempfile
+
+    from mmfed_simulations.benchmark.compression import (
+        compression_table,
+        run_compression_benchmark,
+        synthetic_study,
+    )
+    from mmfed_simulations.cli.loading import load
+    from mmfed_simulations.synthetic import SyntheticSettings
+
+    if (study is None) != (cohort is None):
+        raise typer.BadParameter("--study and --cohort belong together")
+    with tempfile.TemporaryDirectory() as folder:
+        if study is None or cohort is None:
+            settings = SyntheticSettings(sites=sites, patients=patients)
+            chosen, data = synthetic_study(Path(folder) / "consortium", settings)
+        else:
+            loaded = load(study, cohort, None)
+            chosen, data = loaded.study, loaded.sites()
+        with progress_bar() as bar:
+            task = bar.add_task("compression", total=None)
+            results = run_compression_benchmark(
+                chosen, data, told=lambda what: bar.update(task, description=what)
+            )
+    if as_json:
+        print_json(results)
+    else:
+        stdout().print(compression_table(results))
+
+
 def _training_table(result: dict[str, Any]) -> Table:
     nodes = ", ".join(f"{count} {name}" for name, count in result["nodes"].items())
     table = Table(
