@@ -44,7 +44,9 @@ def test_every_back_end_gives_the_same_bits(
     assert same_bits(result.scaling.to_arrays(), reference.scaling.to_arrays())
 
 
-@pytest.mark.parametrize(("backend", "workers"), [CASES[0], CASES[2]])
+@pytest.mark.parametrize(
+    ("backend", "workers"), [CASES[0], pytest.param("ray", 1, id="ray", marks=pytest.mark.ray)]
+)
 def test_what_ends_a_run_comes_out_with_its_code(backend: str, workers: int, tmp_path: Path) -> None:
     study = small_study(aggregation={"minimum_sites": 4, "deadline_seconds": 5.0})
     with pytest.raises(MmfedError) as caught:
