@@ -61,7 +61,7 @@ class SiteApp:
 
     def moments(self, message: Message, context: Context) -> Message:
         """Answer the sufficient statistics of the scaling."""
-        return self._answer(message, context, _moments)
+        return self._answer(message, context, partial(_moments, masked=self.masked))
 
     def train(self, message: Message, context: Context) -> Message:
         """Train for one round."""
@@ -146,7 +146,9 @@ def _hello(message: Message, site: LocalSite, gate: Gate) -> Message:
     return gate.hello(message, len(site.fit))
 
 
-def _moments(message: Message, site: LocalSite, gate: Gate) -> Message:
+def _moments(message: Message, site: LocalSite, gate: Gate, masked: MaskedRounds) -> Message:
+    if site.study.aggregation.secure:
+        masked.refuse_without(message, site)
     allowed = {
         f"moments.{statistic}.{name.partition('.')[2]}": (shape, torch.float64)
         for name, (shape, _) in site.scaling_shapes.items()
@@ -155,9 +157,14 @@ def _moments(message: Message, site: LocalSite, gate: Gate) -> Message:
     if site.study.privacy.mode != "none":
         means = means_of(site, gate.way_out)
         sums = private_sums(site, means.spender, means.secret)
-        return gate.moments(message, sums.moments, sums.measured, len(site.fit), site.topology, allowed)
-    counted = patients_measured(site.take(np.sort(np.concatenate([site.fit, site.validation]))))
-    return gate.moments(message, site.moments(), counted, len(site.fit), site.topology, allowed)
+        moments, counted = sums.moments, sums.measured
+    else:
+        moments = site.moments()
+        counted = patients_measured(site.take(np.sort(np.concatenate([site.fit, site.validation]))))
+    if site.study.aggregation.secure:
+        kept = gate.kept_sums(moments, counted, len(site.fit), site.topology)
+        return masked.sums(message, site, gate, kept.to_arrays())
+    return gate.moments(message, moments, counted, len(site.fit), site.topology, allowed)
 
 
 def _train(message: Message, site: LocalSite, gate: Gate, masked: MaskedRounds) -> Message:

@@ -246,7 +246,7 @@ class Study(Section):
             ``MMF-501`` with every fault, each with its key.
         PrivacyError
             ``MMF-304``, ``MMF-305``, ``MMF-360`` or ``MMF-361`` for what a private study cannot ask for;
-            ``MMF-381`` to ``MMF-383`` for what secure aggregation does not go together with.
+            ``MMF-381`` or ``MMF-382`` for what secure aggregation does not go together with.
         """
         try:
             study = Study.model_validate(content)

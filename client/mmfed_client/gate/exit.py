@@ -72,7 +72,9 @@ class Exit:
         """The hash of an entry of the ledger, by which the server sees that its past is what it was."""
         return self.ledger.hash_at(length)
 
-    def release(self, answer: Message, policy: Policy, study_hash: str, *, private: bool = False) -> Message:
+    def release(
+        self, answer: Message, policy: Policy, study_hash: str, *, private: bool = False, sums: str = ""
+    ) -> Message:
         """Sign an answer and write its receipt; what is returned may be sent as it is, and only so.
 
         Approval is looked at once more: it may have been withdrawn while the site was training.
@@ -81,6 +83,8 @@ class Exit:
         ----------
         private
             Whether the study trains with differential privacy: then nothing that was not paid leaves.
+        sums
+            SHA-256 of sums of features that leave masked: what the masks hide must stay the same, too.
 
         Raises
         ------
@@ -96,7 +100,7 @@ class Exit:
         seal(answer, self.key)
         body = receipt_of(answer)
         if kind == m.MOMENTS:
-            body["sums"] = digest = _digest(answer)
+            body["sums"] = digest = sums or _digest(answer)
             if self.ledger.sums(study_hash) not in (None, digest):
                 raise PrivacyError("MMF-344", "the cohort has changed since they were sent")
         if kind == m.MASK_OPEN:

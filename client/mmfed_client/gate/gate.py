@@ -100,7 +100,36 @@ class Gate:
         topology: Topology,
         allowed: Shapes,
     ) -> Message:
-        """Send the sufficient statistics of the federated scaling.
+        """Send the sufficient statistics of the federated scaling; parameters as :meth:`kept_sums`.
+
+        Raises
+        ------
+        PrivacyError
+            ``MMF-394`` in a study with secure aggregation: see :meth:`masked_sums`.
+        """
+        if self.study.aggregation.secure:
+            raise PrivacyError("MMF-394", "sums of features without masks", self.site)
+        kept = self.kept_sums(moments, measured, patients, topology)
+        return self._release(request, kept.to_arrays(), allowed, {m.NUM_EXAMPLES: patients})
+
+    def masked_sums(
+        self, request: Message, patients: int, vector: Vector, allowed: Shapes, digest: str
+    ) -> Message:
+        """Send :meth:`kept_sums` masked.
+
+        Parameters
+        ----------
+        digest
+            SHA-256 of the sums without masks: for the ledger, which lets a study have one set of them.
+        """
+        self._at_least(patients)
+        arrays = {fields.MASKED: torch.from_numpy(vector)}
+        return self._release(request, arrays, allowed, {m.NUM_EXAMPLES: 0}, sums=digest)
+
+    def kept_sums(
+        self, moments: Moments, measured: dict[str, Tensor], patients: int, topology: Topology
+    ) -> Moments:
+        """Give those sums of features that may leave, the others as 0.
 
         Parameters
         ----------
@@ -118,8 +147,7 @@ class Gate:
         if self.policy is not None and not self.policy.allow_moments:
             raise PrivacyError("MMF-330", "`allow_moments` is false", self.site)
         floor = self.minimum_per_feature
-        kept = keep_common_features(moments, measured, self.study.contract, topology, floor)
-        return self._release(request, kept.to_arrays(), allowed, {m.NUM_EXAMPLES: patients})
+        return keep_common_features(moments, measured, self.study.contract, topology, floor)
 
     def update(self, request: Message, update: LocalUpdate, seconds: float, allowed: Shapes) -> Message:
         """Send the parameters that the stage trains; errors as :meth:`moments`.
@@ -177,6 +205,7 @@ class Gate:
         allowed: Shapes,
         metrics: Mapping[str, int | float],
         masking: ConfigRecord | None = None,
+        sums: str = "",
     ) -> Message:
         kind = request.metadata.message_type
         shown: dict[str, int | float | list[int] | list[float]] = {
@@ -197,7 +226,7 @@ class Gate:
         if self.way_out is None or self.policy is None:
             return answer
         private = self.study.privacy.mode == "dp"
-        return self.way_out.release(answer, self.policy, self.study.hash, private=private)
+        return self.way_out.release(answer, self.policy, self.study.hash, private=private, sums=sums)
 
     @property
     def _hides_counts(self) -> bool:

@@ -7,10 +7,13 @@ other sites, since the two sums together would show what the difference between 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
+import torch
 from flwr.app import Message
 from torch import Tensor
 
@@ -27,6 +30,7 @@ from mmfed_common.masking import fields as f
 from mmfed_common.masking.fixed_point import FixedPoint
 from mmfed_common.masking.keys import Session, set_digest
 from mmfed_common.masking.layout import Layout
+from mmfed_common.masking.wide import add_wide_mask, encode_wide
 from mmfed_common.signing import SiteKey
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
@@ -94,6 +98,21 @@ class MaskedRounds:
         session.mask(senders, sealed, vector)
         return gate.masked_update(message, update.patients, vector, seconds, layout.arrays)
 
+    def sums(self, message: Message, site: LocalSite, gate: Gate, arrays: Mapping[str, Tensor]) -> Message:
+        """Send sums of features masked, in the order of their names."""
+        session, record = self._session(message, site)
+        with _read(site):
+            senders, sealed = f.texts(record, f.SITES), f.items(record, f.SEALED)
+        plain = np.concatenate([arrays[name].numpy().reshape(-1) for name in sorted(arrays)])
+        try:
+            vector = encode_wide(plain)
+        except ValueError as error:
+            raise PrivacyError("MMF-383", str(error), site.name) from None
+        digest = hashlib.sha256(vector.tobytes()).hexdigest()
+        session.mask(senders, sealed, vector, add_wide_mask)
+        allowed = {f.MASKED: (vector.shape, torch.int64)}
+        return gate.masked_sums(message, len(site.fit), vector, allowed, digest)
+
     def agree(self, message: Message, site: LocalSite, gate: Gate) -> Message:
         """Say to the peers whose sum this site opens."""
         session, record = self._session(message, site)
@@ -116,7 +135,7 @@ class MaskedRounds:
         return answer
 
     def refuse_without(self, message: Message, site: LocalSite) -> None:
-        """Raise before a training when its update could not be masked: nothing is trained in vain.
+        """Raise before work whose result could not be masked: nothing is trained, or paid, in vain.
 
         Raises
         ------

@@ -20,8 +20,8 @@ CODES: dict[str, Code] = {
         'Set `[privacy] noise = "site"`: then each update is private by itself, masked or not.',
     ),
     "MMF-383": Code(
-        "A study asks for secure aggregation together with sums of features that each site tells by itself.",
-        'Set `[contract] normalisation = "reference"` or `"site"`.',
+        "A sum of a feature over this site's patients is too large to be summed under masks.",
+        "Give the feature in a larger unit, in the contract and in the cohort; nothing was sent.",
     ),
     "MMF-384": Code("The list of a masked round does not hold this site with the keys that it made.", ASK),
     "MMF-385": Code(

@@ -32,7 +32,7 @@ def refuse_unmaskable(study: Study, where: str = "") -> None:
     Raises
     ------
     PrivacyError
-        ``MMF-381`` with compression, ``MMF-382`` for shared noise, ``MMF-383`` with sums of features.
+        ``MMF-381`` with compression, ``MMF-382`` for shared noise.
     """
     rule = study.aggregation
     if study.privacy.noise == "shared":
@@ -42,6 +42,3 @@ def refuse_unmaskable(study: Study, where: str = "") -> None:
     if rule.compression != "none":
         what = f'the study sets `secure = true` and `compression = "{rule.compression}"`'
         raise PrivacyError("MMF-381", what, where)
-    if study.contract.normalisation == "federated":
-        what = 'the study sets `secure = true` and `normalisation = "federated"`'
-        raise PrivacyError("MMF-383", what, where)

@@ -13,6 +13,7 @@ from mmfed_common.topology import Topology
 from mmfed_server.guard import Expected, check_reply, each_array
 from mmfed_server.rounds.desk import UNREADABLE, Desk
 from mmfed_server.rounds.exchange import Refusal, by_site, request
+from mmfed_server.rounds.masked_scaling import impossible, masked_scaling
 from mmfed_server.rounds.roster import Roster
 from mmfed_server.rounds.training_round import MOST_ATTEMPTS
 
@@ -38,7 +39,10 @@ def federated_scaling(
         for name, mean in reference.items()
         for statistic in ("count", "total", "square")
     }
-    refusals: list[Refusal] = []
+    if study.aggregation.secure:
+        moments, taken, refusals = masked_scaling(desk, study, roster, shapes)
+        return Scaling.from_moments(moments, study.contract, topology), taken, refusals
+    refusals = []
     for _ in range(MOST_ATTEMPTS):
         refusals = roster.refresh(desk)
         sites = roster.eligible
@@ -64,9 +68,6 @@ def federated_scaling(
 
 def _plausible(arrays: dict[str, Tensor], site: str) -> Moments:
     moments = Moments.from_arrays(arrays)
-    for name, count in moments.count.items():
-        square, total = moments.square[name], moments.total[name]
-        slack = 1e-6 * (1.0 + square * count)
-        if bool((count < 0).any() or (square < 0).any() or (total**2 > square * count + slack).any()):
-            raise NetworkError("MMF-461", f"its moments of {name} belong to no numbers", site)
+    if name := impossible(moments):
+        raise NetworkError("MMF-461", f"its moments of {name} belong to no numbers", site)
     return moments

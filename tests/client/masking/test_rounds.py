@@ -262,6 +262,27 @@ def test_the_gate_lets_no_update_out_without_masks(site: LocalSite) -> None:
     assert caught.value.code == "MMF-394"
 
 
+def test_sums_of_features_leave_masked_and_a_study_has_one_set_of_them(tmp_path: Path) -> None:
+    federated = small_study(aggregation={"minimum_sites": 3, "secure": True, "secure_threshold": 0.6})
+    small = SmallHome.make(tmp_path)
+    small.approve(federated)
+
+    def told(site: LocalSite) -> Message:
+        there = Coordinator(small.app(site), site, number=0)
+        there.keys()
+        there.shares()
+        record = {f.SITES: [p.site for p in there.listed], f.SEALED: [s[0] for s in there.sealed]}
+        return there.ask(m.MOMENTS, record)
+
+    first, second = (told(local_site(federated)) for _ in range(2))
+    assert [code(first), code(second)] == ["", ""]
+    arrays = [answer.content.array_records[m.ARRAYS][f.MASKED].numpy() for answer in (first, second)]
+    assert not (arrays[0] == arrays[1]).any()
+    assert code(told(local_site(federated, size=41))) == "MMF-344"
+    plain = question(m.MOMENTS, federated.hash, 0)
+    assert code(small.app(local_site(federated))(plain, context())) == "MMF-394"
+
+
 def test_in_a_simulation_sites_sign_with_keys_of_their_own(site: LocalSite) -> None:
     there = Coordinator(make_client_app(lambda _: site), site)
     assert [code(answer) for answer in there.all()] == [""] * 5

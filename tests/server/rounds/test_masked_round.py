@@ -25,7 +25,7 @@ from mmfed_common.randomness import derive_seed
 from mmfed_common.schedule import Place, used_parameters
 from mmfed_common.study import Study
 from mmfed_server.plan import RoundReport
-from mmfed_server.record import RunState
+from mmfed_server.record.state import RunState
 
 SIZES = (20, 24, 30, 26, 22)
 QUIET = {"every": 0, "rule": "none"}
@@ -64,6 +64,43 @@ def test_all_levels_of_a_larger_model_and_a_grid_that_streams(tmp_path: Path) ->
     one = run(plain, small_sites(plain), tmp_path / "plain")
     two = run_streamed(masked, small_sites(masked), tmp_path / "masked")
     assert difference(one, two) < 1e-6
+
+
+def test_sums_of_features_are_told_under_masks_too(tmp_path: Path) -> None:
+    rule = {"minimum_sites": 3, "secure_threshold": 0.6}
+    plain = small_study(evaluation=QUIET, aggregation=rule)
+    masked = plain.with_changes(aggregation={"secure": True})
+    assert masked.contract.normalisation == "federated"
+    told: list[tuple[set[str], int]] = []
+
+    def spoil(site: str, request: Message, reply: Message) -> Message | None:
+        if request.metadata.message_type == m.MOMENTS:
+            count = reply.content.metric_records[m.METRICS][m.NUM_EXAMPLES]
+            told.append((set(reply.content.array_records[m.ARRAYS]), int(count)))  # type: ignore[arg-type]
+            return None if site == "site-4" else reply
+        return reply
+
+    one = run(plain, small_sites(plain, SIZES), tmp_path / "plain", spoil)
+    two = run(masked, small_sites(masked, SIZES), tmp_path / "masked", spoil)
+    assert all(torch.allclose(one.scaling[n], two.scaling[n], rtol=1e-6) for n in one.scaling)
+    assert difference(one, two) < 1e-4
+    assert all(count > 0 for _, count in told[: len(SIZES)])
+    assert told[len(SIZES) :] == [({f.MASKED}, 0)] * len(SIZES)
+
+
+def test_sums_of_features_that_no_numbers_have_are_not_used(tmp_path: Path) -> None:
+    study = small_study(evaluation=QUIET, aggregation={"minimum_sites": 3, "secure": True})
+    spoilt = iter([True])
+
+    def spoil(site: str, request: Message, reply: Message) -> Message:
+        if site == "site-1" and request.metadata.message_type == m.MOMENTS and next(spoilt, False):
+            size = reply.content.array_records[m.ARRAYS][f.MASKED].shape[0]
+            return masked_vector(reply, np.random.default_rng(1).integers(-(2**62), 2**62, size))
+        return reply
+
+    bad = run(study, small_sites(study), tmp_path / "bad", spoil)
+    good = run(study, small_sites(study), tmp_path / "good")
+    assert all(torch.equal(bad.scaling[name], good.scaling[name]) for name in good.scaling)
 
 
 def test_the_masks_are_new_each_time_and_the_weights_are_not(tmp_path: Path) -> None:
