@@ -47,7 +47,7 @@ from mmfed_server.federation.offers import Offers
 from mmfed_server.federation.registry import SiteRegistry
 from mmfed_server.federation.tables import SiteRecord
 from mmfed_server.link.http import nothing_here
-from mmfed_server.withdrawal import Withdrawals
+from mmfed_server.withdrawal.register import Withdrawals
 
 logger = logging.getLogger(__name__)
 

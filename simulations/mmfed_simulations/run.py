@@ -20,7 +20,7 @@ from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 from mmfed_server.app import make_server_app
 from mmfed_server.plan import RoundReport, RunPlan
-from mmfed_server.record import StateFile
+from mmfed_server.record.folder import StateFile
 from mmfed_server.rounds import DISK_FULL
 from mmfed_simulations.backends import backend_named
 from mmfed_simulations.run_folder import RunFolder

@@ -22,7 +22,7 @@ from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.study import Study
 from mmfed_server.plan import RunPlan
-from mmfed_server.record import StateFile
+from mmfed_server.record.folder import StateFile
 from mmfed_simulations.site_files import digest, read_site, read_topology, serialise_site, serialise_topology
 
 

@@ -15,7 +15,7 @@ from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite
 from mmfed_common.study import Study
 from mmfed_server.plan import RunPlan
-from mmfed_server.record import RunState
+from mmfed_server.record.state import RunState
 from mmfed_server.rounds import run_rounds
 from mmfed_simulations.backends.inprocess import FIRST_NODE, Carry, InProcessGrid
 

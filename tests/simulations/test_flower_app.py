@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.simulations.small_federation import gene_study, small_sites
 
 from mmfed_common.errors import MmfedError
-from mmfed_server.record import StateFile
+from mmfed_server.record.folder import StateFile
 from mmfed_simulations.backends.inprocess import InProcessGrid
 from mmfed_simulations.run import prepare_run, run_study
 

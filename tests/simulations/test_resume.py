@@ -20,7 +20,7 @@ from tests.simulations.small_federation import gene_study, small_sites, small_st
 
 from mmfed_common.errors import MmfedError
 from mmfed_server.plan import RoundReport
-from mmfed_server.record import StateFile
+from mmfed_server.record.folder import StateFile
 from mmfed_simulations.run import prepare_run, run_study
 
 
@@ -52,8 +52,10 @@ def without_times(out: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_a_run_killed_again_and_again_gives_the_bytes_of_the_undisturbed_run(tmp_path: Path) -> None:
-    strategy = "fedadam"
+@pytest.mark.parametrize("strategy", ["fedadam", "fedavg-int8"])
+def test_a_run_killed_again_and_again_gives_the_bytes_of_the_undisturbed_run(
+    strategy: str, tmp_path: Path
+) -> None:
     study = study_for(strategy)
     undisturbed = tmp_path / "undisturbed"
     run_study(study, small_sites(study), undisturbed)

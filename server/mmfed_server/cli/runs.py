@@ -14,7 +14,7 @@ from mmfed_common.command_line.output import AsJson, print_json, stdout
 from mmfed_server.cli.arguments import FederationFolder, federation_in
 
 if TYPE_CHECKING:
-    from mmfed_server.record import RunCatalogue
+    from mmfed_server.record.catalogue import RunCatalogue
 
 app = typer.Typer(help="The runs of this federation: list them, or show one.")
 
@@ -99,7 +99,7 @@ def show(run: RunName, folder: FederationFolder = None, as_json: AsJson = False)
 def catalogue_of(folder: Path | None) -> Iterator[RunCatalogue]:
     """Open the catalogue of a federation; errors as the database's."""
     from mmfed_server.database import open_database
-    from mmfed_server.record import RunCatalogue
+    from mmfed_server.record.catalogue import RunCatalogue
 
     engine = open_database(federation_in(folder).database_url)
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from mmfed_common.ledger import Entry
-    from mmfed_server.withdrawal import Contribution
+    from mmfed_server.withdrawal.contributions import Contribution
 
 Site = Annotated[list[str], typer.Option("--site", metavar="SITE", help="Which site; may be repeated.")]
 Reason = Annotated[str, typer.Option(help="Why, in a few words; it is kept with the withdrawal.")]
@@ -38,7 +38,7 @@ def withdraw(
         mmfed-server runs withdraw lung-20260501-101500-ab12 --site north --reason "consent withdrawn"
     """
     from mmfed_server.federation import SiteRegistry
-    from mmfed_server.withdrawal import Withdrawals
+    from mmfed_server.withdrawal.register import Withdrawals
 
     with _engine(folder) as engine:
         study = _study_hash(engine, run)
@@ -66,7 +66,7 @@ def readmit(
 
         mmfed-server runs readmit lung-20260501-101500-ab12 --site north
     """
-    from mmfed_server.withdrawal import Withdrawals
+    from mmfed_server.withdrawal.register import Withdrawals
 
     with _engine(folder) as engine:
         study = _study_hash(engine, run)
@@ -101,7 +101,7 @@ def contributions(
     """
     from mmfed_common.errors import StudyError
     from mmfed_server.federation import SiteRegistry
-    from mmfed_server.withdrawal import contributions_of, missing_receipts
+    from mmfed_server.withdrawal.contributions import contributions_of, missing_receipts
 
     federation = federation_in(folder)
     with _engine(folder) as engine:
@@ -141,7 +141,7 @@ def replay(
         mmfed-server runs replay lung-20260501-101500-ab12 --without north
     """
     from mmfed_server.coordinator.lock import is_served
-    from mmfed_server.withdrawal import prepare_replay
+    from mmfed_server.withdrawal.replay import prepare_replay
 
     federation = federation_in(folder)
     with _engine(folder) as engine:
@@ -175,7 +175,7 @@ def _entries(engine: Engine, site: str, export: Path) -> tuple[Entry, ...]:
 
 
 def _study_hash(engine: Engine, run: str) -> str:
-    from mmfed_server.record import RunCatalogue
+    from mmfed_server.record.catalogue import RunCatalogue
 
     return RunCatalogue(engine).run(run).study_hash
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from mmfed_common.errors import MmfedError
 from mmfed_server.federation import SiteRegistry
-from mmfed_server.record import RunCatalogue, RunSummary
-from mmfed_server.withdrawal import LEFT, WITHOUT, Withdrawals
+from mmfed_server.record.catalogue import RunCatalogue, RunSummary
+from mmfed_server.withdrawal.register import LEFT, WITHOUT, Withdrawals
 
 LOOK_SECONDS = 1.0
 

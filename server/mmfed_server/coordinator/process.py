@@ -30,10 +30,10 @@ from mmfed_server.logs import logging_to, tell
 from mmfed_server.monitoring import LOOPBACK, Metrics
 from mmfed_server.plan import RoundReport, RunPlan
 from mmfed_server.portal import make_portal
-from mmfed_server.record import RunCatalogue, RunSummary
+from mmfed_server.record.catalogue import RunCatalogue, RunSummary
 from mmfed_server.rounds import run_rounds
 from mmfed_server.studies import StudyShelf
-from mmfed_server.withdrawal import Withdrawals
+from mmfed_server.withdrawal.register import Withdrawals
 
 PASSING = ("MMF-403", "MMF-440", "MMF-486", "MMF-508", "MMF-530")
 """What ends a run but may pass: too few sites, the database away, a disk full. It is tried again."""

@@ -14,8 +14,11 @@ from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState, RunSummary
-from mmfed_server.withdrawal import Withdrawals, contributors_of
+from mmfed_server.record.catalogue import RunCatalogue, RunSummary
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.state import RunState
+from mmfed_server.withdrawal.register import Withdrawals
+from mmfed_server.withdrawal.replay import contributors_of
 
 LATEST = "latest"
 HOLDS_LEFT = "MMF-563"

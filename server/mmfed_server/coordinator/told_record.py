@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 
 from mmfed_server.coordinator.board import Board
 from mmfed_server.logs import tell
-from mmfed_server.record import DatabaseRecord, RunStatus
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.record import RunStatus
 
 LOUD = {"failed", "refused", "round-repeated"}
 """Diary entries that are warnings."""

@@ -13,8 +13,8 @@ from mmfed_server.coordinator.board import read_board
 from mmfed_server.coordinator.lock import is_served
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation, SiteRecord, SiteRegistry
-from mmfed_server.record import RunCatalogue
-from mmfed_server.withdrawal import Withdrawals
+from mmfed_server.record.catalogue import RunCatalogue
+from mmfed_server.withdrawal.register import Withdrawals
 
 ENDED_SILENTLY = "MMF-555"
 STUDY_ENDED = "MMF-415"

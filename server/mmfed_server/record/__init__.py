@@ -1,22 +1,4 @@
-"""The record of runs: state, status and diary of each, in a folder or in a database."""
+"""The record of runs: state, status and diary of each, in a folder or in a database.
 
-from mmfed_server.record.catalogue import RunCatalogue, RunSummary
-from mmfed_server.record.database_record import DatabaseRecord
-from mmfed_server.record.events import EVENTS_FILE, EventLog
-from mmfed_server.record.folder import FolderRecord, StateFile
-from mmfed_server.record.record import RunRecord, RunStatus
-from mmfed_server.record.state import RunState, SiteTotals
-
-__all__ = [
-    "EVENTS_FILE",
-    "DatabaseRecord",
-    "EventLog",
-    "FolderRecord",
-    "RunCatalogue",
-    "RunRecord",
-    "RunState",
-    "RunStatus",
-    "RunSummary",
-    "SiteTotals",
-    "StateFile",
-]
+Nothing is imported here: who only lists runs need not wait for what a state is made of.
+"""

@@ -14,7 +14,8 @@ from mmfed_common.errors import NetworkError, StudyError
 from mmfed_common.model import build_model
 from mmfed_common.schedule import Place, trained_parameters, used_parameters
 from mmfed_server.plan import RoundReport, RunPlan
-from mmfed_server.record import RunRecord, RunState, SiteTotals
+from mmfed_server.record.record import RunRecord
+from mmfed_server.record.state import RunState, SiteTotals
 from mmfed_server.rounds.deadline import Deadlines
 from mmfed_server.rounds.desk import Desk
 from mmfed_server.rounds.evaluation_round import pooled_loss

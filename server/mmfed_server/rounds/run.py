@@ -9,7 +9,9 @@ from flwr.serverapp import Grid
 
 from mmfed_common.errors import MmfedError, StudyError
 from mmfed_server.plan import RunPlan
-from mmfed_server.record import FolderRecord, RunRecord, RunState, RunStatus
+from mmfed_server.record.folder import FolderRecord
+from mmfed_server.record.record import RunRecord, RunStatus
+from mmfed_server.record.state import RunState
 from mmfed_server.rounds.loop import Rounds
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from mmfed_server.record import RunRecord
+from mmfed_server.record.record import RunRecord
 from mmfed_server.rounds.desk import Desk
 from mmfed_server.rounds.exchange import Refusal
 from mmfed_server.rounds.roster import POLL_SECONDS, Roster

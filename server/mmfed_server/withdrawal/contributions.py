@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from mmfed_common.ledger import Entry
 from mmfed_common.messages import TRAIN
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunSummary
+from mmfed_server.record.catalogue import RunCatalogue, RunSummary
+from mmfed_server.record.database_record import DatabaseRecord
 from mmfed_server.withdrawal.register import Withdrawals
 
 RECEIPT = "receipt"

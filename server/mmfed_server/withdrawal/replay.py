@@ -13,7 +13,9 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from mmfed_common.errors import StudyError
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState, RunSummary
+from mmfed_server.record.catalogue import RunCatalogue, RunSummary
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.state import RunState
 from mmfed_server.withdrawal.register import Withdrawals
 
 

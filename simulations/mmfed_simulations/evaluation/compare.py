@@ -19,7 +19,7 @@ from mmfed_common.model_card import ModelFacts
 from mmfed_common.privacy import told_epsilon
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
-from mmfed_server.record import EVENTS_FILE, EventLog
+from mmfed_server.record.events import EVENTS_FILE, EventLog
 from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX, label
 from mmfed_simulations.evaluation.arms import RELEASED, ArmResult, default_arms
 from mmfed_simulations.evaluation.folds import Fold, FoldPlan, FoldRule, plan_folds, training_follow_up

@@ -17,7 +17,7 @@ from mmfed_common.errors import NetworkError
 from mmfed_server.coordinator.view import view_of
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation as CoordinatorFolder
-from mmfed_server.record import RunCatalogue
+from mmfed_server.record.catalogue import RunCatalogue
 from mmfed_simulations.processes.programs import Program, free_port, wait_until
 
 BIN = Path(sys.executable).parent

@@ -23,7 +23,7 @@ from mmfed_common.portal_protocol import STANDS_STILL
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.signing import CoordinatorKey
 from mmfed_common.study import Study
-from mmfed_server.withdrawal import Withdrawals
+from mmfed_server.withdrawal.register import Withdrawals
 
 CONTENT = b"a knowledge pack " * 100_000
 PACK = gzip.compress(b"{}\n" + CONTENT + b"\n", mtime=0)

@@ -25,7 +25,7 @@ from mmfed_server.coordinator.view import view_of
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation
 from mmfed_server.federation.kept import keep_study
-from mmfed_server.record import RunCatalogue
+from mmfed_server.record.catalogue import RunCatalogue
 from mmfed_server.record.tables import runs
 from mmfed_server.studies import study_template
 

@@ -15,7 +15,9 @@ from mmfed_common.study import Study
 from mmfed_server.coordinator.release import release
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState, SiteTotals
+from mmfed_server.record.catalogue import RunCatalogue
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.state import RunState, SiteTotals
 from mmfed_server.studies import study_template
 
 STUDY = Study.from_content(tomllib.loads(study_template("lung", 1)))

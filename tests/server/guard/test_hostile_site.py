@@ -18,7 +18,7 @@ from mmfed_common import messages as m
 from mmfed_common.errors import NetworkError
 from mmfed_common.study import Study
 from mmfed_server.plan import RoundReport
-from mmfed_server.record import RunState
+from mmfed_server.record.state import RunState
 
 BAD = "site-2"
 Change = Callable[[RecordDict], None]

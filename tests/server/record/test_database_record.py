@@ -17,7 +17,10 @@ from mmfed_common.errors import MmfedError
 from mmfed_common.study import Study
 from mmfed_server.database import metadata, open_database
 from mmfed_server.plan import RoundReport
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState, SiteTotals, StateFile
+from mmfed_server.record.catalogue import RunCatalogue
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.folder import StateFile
+from mmfed_server.record.state import RunState, SiteTotals
 from mmfed_server.record.tables import state_parts, states
 
 

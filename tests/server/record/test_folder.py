@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from mmfed_common.errors import MmfedError
-from mmfed_server.record import EventLog, RunState, SiteTotals, StateFile
+from mmfed_server.record.events import EventLog
+from mmfed_server.record.folder import StateFile
+from mmfed_server.record.state import RunState, SiteTotals
 
 
 def state() -> RunState:

@@ -15,7 +15,9 @@ from tests.server.postgres import running_postgres
 from tests.simulations.small_federation import small_study
 
 from mmfed_server.database import metadata, open_database
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState, SiteTotals
+from mmfed_server.record.catalogue import RunCatalogue
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.state import RunState, SiteTotals
 
 KILLS = 50
 NUMBERS = 60_000

@@ -23,7 +23,9 @@ from tests.simulations.small_federation import small_sites
 from mmfed_common.errors import MmfedError
 from mmfed_server.database import open_database
 from mmfed_server.plan import RunPlan
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState
+from mmfed_server.record.catalogue import RunCatalogue
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.state import RunState
 from mmfed_server.rounds import run_rounds
 
 DISK = "size=8m"

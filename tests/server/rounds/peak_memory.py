@@ -21,7 +21,9 @@ from mmfed_common import messages as m
 from mmfed_common.schedule import Place
 from mmfed_server.database import open_database
 from mmfed_server.plan import RunPlan
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState
+from mmfed_server.record.catalogue import RunCatalogue
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.state import RunState
 from mmfed_server.rounds.deadline import Deadlines
 from mmfed_server.rounds.desk import Desk
 from mmfed_server.rounds.heap import bound_heap

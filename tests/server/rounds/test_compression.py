@@ -16,7 +16,7 @@ from mmfed_common import messages as m
 from mmfed_common.compression import STEPS, Compression
 from mmfed_common.study import Study
 from mmfed_server.plan import RoundReport
-from mmfed_server.record import RunState
+from mmfed_server.record.state import RunState
 from mmfed_simulations.run import RunResult, run_study
 
 LOSSY: tuple[Compression, ...] = tuple(kind for kind in get_args(Compression) if kind != "none")

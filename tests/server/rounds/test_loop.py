@@ -20,7 +20,7 @@ from mmfed_client.training import LocalSite
 from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError
 from mmfed_server.plan import RoundReport, RunPlan
-from mmfed_server.record import StateFile
+from mmfed_server.record.folder import StateFile
 from mmfed_server.rounds import run_rounds
 from mmfed_simulations.backends.inprocess import InProcessGrid
 

@@ -19,7 +19,7 @@ from tests.simulations.small_federation import small_sites, small_study
 from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError
 from mmfed_server.plan import RunPlan
-from mmfed_server.record import FolderRecord, StateFile
+from mmfed_server.record.folder import FolderRecord, StateFile
 from mmfed_server.rounds import run_rounds
 from mmfed_server.rounds.deadline import SLACK_SECONDS, Deadlines
 

@@ -22,16 +22,14 @@ from mmfed_common.ledger.entry import EMPTY
 from mmfed_common.study import Study
 from mmfed_server.database import open_database
 from mmfed_server.plan import RoundReport, RunPlan
-from mmfed_server.record import DatabaseRecord, RunCatalogue, RunState
+from mmfed_server.record.catalogue import RunCatalogue
+from mmfed_server.record.database_record import DatabaseRecord
+from mmfed_server.record.state import RunState
 from mmfed_server.record.tables import kept_states, runs, state_parts, states
 from mmfed_server.rounds import run_rounds
-from mmfed_server.withdrawal import (
-    LEFT,
-    Withdrawals,
-    contributions_of,
-    missing_receipts,
-    prepare_replay,
-)
+from mmfed_server.withdrawal.contributions import contributions_of, missing_receipts
+from mmfed_server.withdrawal.register import LEFT, Withdrawals
+from mmfed_server.withdrawal.replay import prepare_replay
 
 LATE = "site-2"
 STAYS = ("site-0", "site-1")
