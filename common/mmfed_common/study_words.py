@@ -151,8 +151,8 @@ def _leaves(study: Study) -> tuple[str, ...]:
         lines.append(compression_in_words(study.aggregation.compression))
     if study.aggregation.secure:
         lines.append(
-            "Weights, number and loss leave under masks that come off only in the sum over a round's sites: "
-            "the coordinator sees none of your site alone. The other sites see its name and public key."
+            "All this leaves under masks that come off only in the sum over a round's sites: the coordinator "
+            "sees none of your site alone. The other sites see its name and public key."
         )
     cell = study.evaluation.minimum_cell
     if private:

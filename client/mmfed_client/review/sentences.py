@@ -94,8 +94,8 @@ def _leaves(study: Study, policy: Policy | None) -> Iterator[Statement]:
 
 def _masks(policy: Policy | None) -> str:
     text = (
-        "Weights, number and loss leave under masks that come off only in the sum over a round's sites, more "
-        "than half of three or more; the coordinator sees no update of this site alone."
+        "All this leaves under masks that come off only in the sum over a round's sites, more than half of "
+        "three or more; the coordinator sees no update of this site alone."
     )
     if policy is not None and policy.hide_counts:
         text += " Nobody is told the number of patients."

@@ -11,6 +11,9 @@ from mmfed_common.topology import Topology
 ROOM = 2**20
 """Bytes of an answer besides its arrays: table, headers, metrics, seal. Also the bound without a study."""
 TIMES_THE_WEIGHTS = 2
+"""Masked changes take eight bytes where weights take four."""
+MOMENT_BYTES = 16
+"""Of a sum under masks; without them it is eight."""
 
 
 def most_reply_bytes(study: Study, topology: Topology) -> int:
@@ -23,6 +26,6 @@ def most_reply_bytes(study: Study, topology: Topology) -> int:
     except ModelError:
         return ROOM
     features = sum(mean.numel() for mean in Scaling.from_reference(study.contract, topology).mean.values())
-    moments = len(MOMENTS) * features * 8
+    moments = len(MOMENTS) * features * MOMENT_BYTES
     size: int = sum(tensor.numel() * tensor.element_size() for tensor in weights)
     return TIMES_THE_WEIGHTS * size + moments + ROOM

@@ -279,6 +279,9 @@ def test_sums_of_features_leave_masked_and_a_study_has_one_set_of_them(tmp_path:
     arrays = [answer.content.array_records[m.ARRAYS][f.MASKED].numpy() for answer in (first, second)]
     assert not (arrays[0] == arrays[1]).any()
     assert code(told(local_site(federated, size=41))) == "MMF-344"
+    huge = local_site(federated)
+    huge.patients.nodes["clinical_feature"].values.mul_(1e18)
+    assert code(told(huge)) == "MMF-383"
     plain = question(m.MOMENTS, federated.hash, 0)
     assert code(small.app(local_site(federated))(plain, context())) == "MMF-394"
 

@@ -102,7 +102,7 @@ def test_masks_are_explained_and_what_they_do_not_stop() -> None:
     contract = {**small_study().contract.model_dump(mode="json"), "normalisation": "reference"}
     masked = small_study(contract=contract, aggregation={"secure": True})
     text = " ".join(statement.text for statement in describe(masked, policy=Policy()).statements)
-    assert "under masks" in text
+    assert "leaves under masks" in text
     assert "list them as `peers`" in text
     careful = Policy(hide_counts=True, peers=("ab" * 32,))
     text = " ".join(statement.text for statement in describe(masked, policy=careful).statements)
