@@ -31,7 +31,7 @@ demo: $(STAMP)
 	@echo "Reports: demo/lung-run/report.html and demo/synthetic-run/report.html"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Real processes over TLS, the long form: a hundred kills among them. An hour on two cores.
 e2e: $(STAMP)
