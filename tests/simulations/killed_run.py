@@ -12,7 +12,13 @@ from mmfed_simulations.run import run_study
 
 
 def study_for(strategy: str) -> Study:
-    """Three stages, sampling of sites, moments on the server, early stopping: all that a state must hold."""
+    """Three stages, sampling of sites, moments on the server, early stopping: all that a state must hold.
+
+    Parameters
+    ----------
+    strategy
+        With ``-int8`` and the like after it the updates are compressed.
+    """
     stages = [
         {"level": "clinical", "rounds": 3, "learning_rate": 0.05},
         {"level": "additive", "rounds": 3, "learning_rate": 0.01},
@@ -25,7 +31,13 @@ def study_for(strategy: str) -> Study:
         "validation_fraction": 0.25,
         "patience": 3,
     }
-    aggregation = {"strategy": strategy, "fraction": 0.67, "minimum_sites": 2}
+    strategy, _, compression = strategy.partition("-")
+    aggregation = {
+        "strategy": strategy,
+        "fraction": 0.67,
+        "minimum_sites": 2,
+        "compression": compression or "none",
+    }
     return gene_study(training=training, aggregation=aggregation)
 
 
