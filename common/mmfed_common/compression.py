@@ -1,9 +1,9 @@
 """Compressed updates: what travels up is the change of the weights, in fewer bits.
 
 Where a study asks for it, a site sends ``weights − sent`` instead of its weights: as ``float16``, as the
-upper half of a ``float32`` (bfloat16), or as 8-bit steps of one size for each tensor. The server turns it back
-into weights before anything looks at it, so that its guard and its strategies see what they always see. Each
-array keeps its header of about 128 bytes, so that only arrays longer than that become much shorter.
+upper half of a ``float32`` (bfloat16), or as 8-bit steps of one size for each tensor. The server turns it
+back into weights before anything looks at it, so that its guard and its strategies see what they always see.
+Each array keeps its header of about 128 bytes, so that only arrays longer than that become much shorter.
 
 With ``int8`` a site adds what rounding lost of its last update that the server took (error feedback: Seide et
 al. 2014; Karimireddy et al. 2019), see :mod:`mmfed_client.training.feedback`. Rounding changes what noise is

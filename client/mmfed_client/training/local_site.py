@@ -31,7 +31,8 @@ class LocalSite:
     """One site's patients and model, kept between rounds because building them is what costs.
 
     Nothing that a round changes is kept, but what compression loses, and that on the disk: weights and
-    scaling come with each message, the optimiser starts afresh. So a site may be killed and started again between any two rounds.
+    scaling come with each message, the optimiser starts afresh. So a site may be killed and started again
+    between any two rounds.
 
     Parameters
     ----------
