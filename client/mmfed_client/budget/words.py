@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -44,8 +45,8 @@ class StudySpending:
     def text(self) -> str:
         """One sentence."""
         return (
-            f"{self.name} {self.study[:12]}: ε = {self.spent:.2f} of {self.promised:g} is spent "
-            f"({max(self.promised - self.spent, 0.0):.2f} left) at δ = {self.delta:g}, for each of "
+            f"{self.name} {self.study[:12]}: ε = {up(self.spent)} of {self.promised:g} is spent "
+            f"({down(self.promised - self.spent)} left) at δ = {self.delta:g}, for each of "
             f"{self.patients} patients; {self.steps} noisy steps up to round {self.rounds}."
         )
 
@@ -88,8 +89,12 @@ class Spending:
             return
         for study in self.studies:
             yield study.text
-        limit = "; no policy limits it" if self.most is None else f" of {self.most:g}, {self.left:.2f} left"
-        together = f"ε = {self.spent:.2f}{limit}, at δ = {self.delta:g}"
+        limit = (
+            "; no policy limits it"
+            if self.most is None
+            else f" of {self.most:g}, {down(self.left or 0.0)} left"
+        )
+        together = f"ε = {up(self.spent)}{limit}, at δ = {self.delta:g}"
         yield f"All studies of this site together, since its ledger begins: {together}."
         yield (
             f"The unit is {UNIT}: whoever sees everything that left learns almost the same whether a patient "
@@ -123,14 +128,24 @@ def outlook(ledger: Ledger, study: Study, policy: Policy) -> str:
         study.privacy.epsilon or 0.0,
         next((s for s in found.studies if s.study == study.hash), None),
     )
-    begun = "" if before is None else f" (ε = {before.spent:.2f} of it is spent)"
+    begun = "" if before is None else f" (ε = {up(before.spent)} of it is spent)"
     at = f" at δ = {found.delta:g}" if found.studies else ""
     after = max(policy.most_epsilon_lifetime - found.spent - epsilon + (before.spent if before else 0.0), 0.0)
     return (
         f"This study may spend up to ε = {epsilon:g}{begun}. All studies together have spent "
-        f"ε = {found.spent:.2f} of {policy.most_epsilon_lifetime:g}{at}; after this study at least "
-        f"{after:.2f} would be left. `mmfed-client check` counts the patients and says exactly."
+        f"ε = {up(found.spent)} of {policy.most_epsilon_lifetime:g}{at}; after this study at least "
+        f"{down(after)} would be left. `mmfed-client check` counts the patients and says exactly."
     )
+
+
+def up(epsilon: float) -> str:
+    """An ε that was spent, to two digits: never less than it was."""
+    return f"{math.ceil(epsilon * 100) / 100:.2f}"
+
+
+def down(epsilon: float) -> str:
+    """An ε that is left, to two digits: never more than it is, and never below 0."""
+    return f"{max(math.floor(epsilon * 100), 0) / 100:.2f}"
 
 
 def entry_in_words(kind: str, body: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 
 from mmfed_client.budget import refuse_over_budget, spending_of
+from mmfed_client.budget.words import up
 from mmfed_client.ledger import Ledger
 from mmfed_client.policy import Policy
 from mmfed_client.preflight.finding import Finding, fault, from_error, not_applicable, ok, warning
@@ -65,7 +66,7 @@ def _budget(subject: Subject, study: Study, plan: PrivacyPlan) -> Iterator[Findi
         yield fault(error.code, f"{shown}; {error.what}", str(home.policy_file))
         return
     found = spending_of(ledger, policy)
-    left = f"{found.spent:.2f} of {policy.most_epsilon_lifetime:g} was spent at this site before"
+    left = f"{up(found.spent)} of {policy.most_epsilon_lifetime:g} was spent at this site before"
     weight = plan.sigma / (plan.rate * plan.patients * math.sqrt(plan.total))
     if weight > MUCH_NOISE:
         yield warning("MMF-371", f"{shown}: {weight:.0%} of what all can add to a weight")

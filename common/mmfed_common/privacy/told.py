@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def told_epsilon(study: Study, patients: int, rounds: int) -> float | None:
     if patients < 1 or study.training.validation_fraction > 0:
         return study.privacy.epsilon
     try:
-        return round(PrivacyPlan.of(study, patients).cost(rounds), 4)
+        return math.ceil(PrivacyPlan.of(study, patients).cost(rounds) * 1e4) / 1e4  # never rounded down
     except PrivacyError:
         return 0.0  # such a site refuses to train
 

@@ -9,6 +9,7 @@ import pytest
 from tests.client.joined_home import JoinedHome, one_column_study
 
 from mmfed_client.budget import outlook, spending_of
+from mmfed_client.budget.words import down, up
 from mmfed_client.cli.program import run
 from mmfed_client.ledger import Ledger
 from mmfed_client.policy import Policy
@@ -54,9 +55,9 @@ def test_status_tells_spent_and_left(site: JoinedHome, capsys: pytest.CaptureFix
     plan = one_round(ledger := Ledger(site.home.ledger_file))
     text = said(capsys, site, "status")
     spent = epsilon_of(plan.mechanisms(1), plan.delta)
-    assert f"private {STUDY.hash[:12]}: ε = {spent:.2f} of 2 is spent" in text
-    assert f"{2 - spent:.2f} left) at δ = 0.001, for each of 40 patients" in text
-    assert f"ε = {spent:.2f} of 16, {16 - spent:.2f} left" in text
+    assert f"private {STUDY.hash[:12]}: ε = {up(spent)} of 2 is spent" in text
+    assert f"{down(2 - spent)} left) at δ = 0.001, for each of 40 patients" in text
+    assert f"ε = {up(spent)} of 16, {down(16 - spent)} left" in text
     assert "one patient" in text
     assert "DP-SGD" in text
     assert "PRV" in text
@@ -64,6 +65,10 @@ def test_status_tells_spent_and_left(site: JoinedHome, capsys: pytest.CaptureFix
     assert content["lifetime"]["spent"] == content["studies"][0]["spent"] == pytest.approx(spent)
     assert content["lifetime"]["left"] == pytest.approx(16 - spent)
     assert spending_of(ledger, None).left is None
+
+
+def test_what_is_shown_is_never_on_the_pleasant_side() -> None:
+    assert (up(1.001), up(0.0), down(1.009), down(-0.5)) == ("1.01", "0.00", "1.00", "0.00")
 
 
 def test_the_ledger_is_shown_in_words(site: JoinedHome, capsys: pytest.CaptureFixture[str]) -> None:
