@@ -190,6 +190,7 @@ def _update(
 ) -> LocalUpdate:
     if site.study.privacy.mode == "none":
         return train_round(site, weights, scaling, place, mu)
+    gate.refuse_few(len(site.fit))
     means = means_of(site, gate.way_out)
     return train_private_round(site, weights, scaling, place, mu, means.spender, means.secret)
 

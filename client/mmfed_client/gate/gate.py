@@ -190,6 +190,10 @@ class Gate:
             loss = LossSum(0.0, 0)
         return self._release(request, {}, {}, {m.NUM_EXAMPLES: loss.patients, m.LOSS: loss.total})
 
+    def refuse_few(self, patients: int) -> None:
+        """Raise as :meth:`update` would: before something is paid for that cannot leave."""
+        self._at_least(patients)
+
     def _at_least(self, patients: int) -> None:
         floor = self.study.aggregation.minimum_patients
         if patients < floor:

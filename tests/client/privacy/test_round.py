@@ -17,6 +17,8 @@ from tests.client.privacy.private_sites import (
     trained,
 )
 
+from mmfed_client import app
+from mmfed_client.gate import Gate
 from mmfed_client.privacy.gradients import MARGIN
 from mmfed_common.errors import MmfedError
 from mmfed_common.patients import NodeTensors
@@ -198,3 +200,14 @@ def test_held_out_patients_never_train_privately() -> None:
         trained(site, spender)
     assert caught.value.code == "MMF-505"
     assert not spender.steps
+
+
+def test_what_is_too_few_to_leave_is_not_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = private_study(aggregation={"minimum_patients": 50})
+    site = private_site(study, 30)
+    monkeypatch.setattr(app, "means_of", lambda *_: pytest.fail("somebody was about to pay"))
+    scaling = Scaling.from_reference(study.contract, site.topology)
+    place = Place.of(study.training, 1)
+    with pytest.raises(MmfedError) as caught:
+        app._update(site, start_of(site), scaling, place, 0.0, Gate.for_simulation(study, "a"))
+    assert caught.value.code == "MMF-406"
