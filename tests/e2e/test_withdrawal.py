@@ -22,6 +22,8 @@ LONG, SHORT = 900, 120
 """Rounds: more than the test takes; and enough for a site to come before the last."""
 SECONDS = 240.0
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 def consortium(folder: Path, rounds: int) -> OnDisk:
     """Three sites; two are enough for a round. Without sums of features, so that rounds can be taken over."""
@@ -123,6 +125,7 @@ def test_a_site_that_leaves_is_refused_listed_and_left_out(
         print(f"  the running server went over to the new run {switched:.1f} s after `runs replay`")
 
 
+@pytest.mark.e2e
 def test_a_finished_run_is_trained_again_without_a_site_over_a_kill(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

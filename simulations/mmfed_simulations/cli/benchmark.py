@@ -185,8 +185,8 @@ def compression(
         Path | None, typer.Option(help="study.toml; by default a synthetic consortium's.")
     ] = None,
     cohort: Annotated[Path | None, typer.Option(help="The cohorts that belong to --study.")] = None,
-    sites: Annotated[int, typer.Option(min=2, help="Sites of the synthetic consortium.")] = 5,
-    patients: Annotated[int, typer.Option(min=50, help="Patients of the synthetic consortium.")] = 600,
+    sites: Annotated[int, typer.Option(min=2, help="Sites of the synthetic consortium.")] = 4,
+    patients: Annotated[int, typer.Option(min=50, help="Patients of the synthetic consortium.")] = 400,
     as_json: AsJson = False,
 ) -> None:
     """Bytes that travel up and C-index with each type of compressed update, beside none.
@@ -210,7 +210,7 @@ def compression(
         raise typer.BadParameter("--study and --cohort belong together")
     with tempfile.TemporaryDirectory() as folder:
         if study is None or cohort is None:
-            settings = SyntheticSettings(sites=sites, patients=patients)
+            settings = SyntheticSettings(sites=sites, patients=patients, genes=120, pathways=12)
             chosen, data = synthetic_study(Path(folder) / "consortium", settings)
         else:
             loaded = load(study, cohort, None)
