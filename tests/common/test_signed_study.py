@@ -201,7 +201,9 @@ def test_the_signature_can_be_checked_from_the_documentation_alone() -> None:
 
 
 def test_a_private_study_that_no_guarantee_covers_is_refused_with_its_own_code() -> None:
-    amounts = SIGNED.document.replace('"delta":null', '"delta":0.001').replace('"epsilon":null', '"epsilon":3.0')
+    amounts = SIGNED.document.replace('"delta":null', '"delta":0.001').replace(
+        '"epsilon":null', '"epsilon":3.0'
+    )
     document = amounts.replace('"mode":"none"', '"mode":"dp"')
     with pytest.raises(PrivacyError) as caught:
         opened(signed_as(document=document))

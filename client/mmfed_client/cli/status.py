@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -12,6 +11,7 @@ import typer
 
 from mmfed_client.cli.arguments import DEFAULT_HOME, Home, home_at
 from mmfed_common.command_line.output import AsJson, print_json, stdout
+from mmfed_common.command_line.watching import until_interrupted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -162,18 +162,16 @@ def _print_changes(home: SiteHome) -> None:
     import json
 
     last: dict[str, Any] = {}
-    while True:
+    for _ in until_interrupted(WATCH_SECONDS):
         now = _with_ledger(home, status_now(home))
         if now != last:
             typer.echo(json.dumps(now, default=str))
             last = now
-        time.sleep(WATCH_SECONDS)
 
 
 def _show_live(home: SiteHome) -> None:
     from rich.live import Live
 
     with Live(console=stdout(), auto_refresh=False) as live:
-        while True:
+        for _ in until_interrupted(WATCH_SECONDS):
             live.update(_table(home, status_now(home)), refresh=True)
-            time.sleep(WATCH_SECONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmfed_common.command_line.output import AsJson, print_json, stdout
+from mmfed_common.command_line.watching import until_interrupted
 from mmfed_server.cli.arguments import FederationFolder, federation_in
 
 if TYPE_CHECKING:
@@ -60,15 +60,14 @@ def _watch(federation: Federation, rounds: int, *, as_json: bool) -> None:
 
     if as_json:
         last = ""
-        while True:
+        for _ in until_interrupted(WATCH_SECONDS):
             line = json.dumps(view_of(federation, rounds).to_json(), default=str)
             if line != last:
                 print(line, flush=True)
             last = line
-            time.sleep(WATCH_SECONDS)
-    with Live(rendered(view_of(federation, rounds)), console=Console(), auto_refresh=False) as live:
-        while True:
-            time.sleep(WATCH_SECONDS)
+        return
+    with Live(console=Console(), auto_refresh=False) as live:
+        for _ in until_interrupted(WATCH_SECONDS):
             live.update(rendered(view_of(federation, rounds)), refresh=True)
 
 

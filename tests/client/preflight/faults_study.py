@@ -125,6 +125,14 @@ def other_pack(site: Site, bench: Bench) -> None:
     with_pack(site, lambda pack: KnowledgePack.assemble((*GENES, "BRCA1")), bench)
 
 
+def too_much_noise(site: Site, bench: Bench) -> None:
+    """Ask for an ε for which so few patients vanish in the noise."""
+    site.content["contract"]["normalisation"] = "reference"
+    site.content["privacy"] = {"mode": "dp", "epsilon": 0.05, "delta": 1e-3}
+    site.home.policy_file.write_text("largest_delta = 0.01\n")
+    site.approve()
+
+
 ENDED = frozenset({"MMF-333", "MMF-415"})
 FAULTS: dict[str, Planted] = {
     "study forged": Planted(given(forged), "study", "MMF-414", "by telephone", "changed"),
@@ -185,4 +193,5 @@ FAULTS: dict[str, Planted] = {
         pack_damaged, "knowledge pack", "MMF-603", "Delete", "not a whole knowledge pack"
     ),
     "another pack": Planted(other_pack, "knowledge pack", "MMF-602", "Delete", "the study names"),
+    "too much noise": Planted(too_much_noise, "privacy", "MMF-371", "epsilon", "patients"),
 }

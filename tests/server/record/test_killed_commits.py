@@ -77,6 +77,7 @@ def killed_once(url: str, run: str, folder: Path, seconds: float) -> list[int]:
     child = os.fork()
     if child == 0:
         os.close(reading)
+        torch.set_num_threads(1)  # a fork has none of the threads that its parent computed with
         try:
             commit_until_killed(url, run, folder, told)
         finally:
