@@ -23,7 +23,9 @@ from mmfed_common.masking.keys import (
     new_secret,
     open_shares,
     public_of,
+    round_digest,
     seal_shares,
+    set_digest,
 )
 from mmfed_common.masking.rules import LEAST_PEERS, threshold_of
 from mmfed_common.masking.shamir import SECRET_BYTES, SHARE_BYTES, split
@@ -62,6 +64,8 @@ class MaskingSession:
         self.alive: tuple[str, ...] = ()
         """Sites whose sum this site has agreed to open, sorted."""
         self._shares: dict[str, bytes] = {}
+        self._seen = session
+        """The attempt between sites that were shown the same peers and threshold."""
         self._next = 1
 
     def share(self, peers: Sequence[PeerKeys], threshold: int) -> list[bytes]:
@@ -88,6 +92,7 @@ class MaskingSession:
         self._refuse_false_peers(peers)
         self.peers = {peer.site: peer for peer in sorted(peers, key=lambda peer: peer.site)}
         self.threshold = threshold
+        self._seen = self.session.seen_alike(round_digest(peers, threshold))
         pairs = zip(split(self._seed, threshold, count), split(self._masking, threshold, count), strict=True)
         shares = {name: own + masking for name, (own, masking) in zip(self.peers, pairs, strict=True)}
         self._shares[self.site] = shares[self.site]
@@ -116,12 +121,10 @@ class MaskingSession:
         PrivacyError
             ``MMF-388`` when these are too few, or not of the round's sites; ``MMF-387`` out of order.
         """
+        self.check_senders(senders, sealed)
         self._step("mask")
-        names = set(senders)
-        distinct = len(names) == len(senders) == len(sealed) and names <= set(self.peers)
-        if not distinct or self.site not in names or len(names) < self._least:
-            raise PrivacyError("MMF-388", f"masks with {len(names)} of {len(self.peers)} sites", self.site)
-        self.senders = tuple(sorted(names))
+        self.senders = tuple(sorted(senders))
+        masked = self._seen.seen_alike(set_digest(senders))
         for name, content in zip(senders, sealed, strict=True):
             if name != self.site and (shares := self._opened(self.peers[name], content)) is not None:
                 self._shares[name] = shares
@@ -129,8 +132,16 @@ class MaskingSession:
         for name in self.senders:
             if name != self.site:
                 public = self.peers[name].masking
-                seed = mask_seed(self.session, self._masking, public, self.site, name)
+                seed = mask_seed(masked, self._masking, public, self.site, name)
                 add(vector, seed, negative=not adds_mask(self.site, name))
+
+    def check_senders(self, senders: Sequence[str], sealed: Sequence[bytes]) -> None:
+        """Raise as :meth:`mask` would, before anything is computed that is then masked."""
+        self._refuse_out_of_turn("mask")
+        names = set(senders)
+        distinct = len(names) == len(senders) == len(sealed) and names <= set(self.peers)
+        if not distinct or self.site not in names or len(names) < self._least:
+            raise PrivacyError("MMF-388", f"masks with {len(names)} of {len(self.peers)} sites", self.site)
 
     def agree(self, alive: Sequence[str], gone: Sequence[str]) -> list[bytes]:
         """Agree to open the sum of some sites: gives for each of them what shows it that this site does.
@@ -190,9 +201,12 @@ class MaskingSession:
         return max(self.threshold, self.rule.minimum_sites)
 
     def _step(self, name: str) -> None:
+        self._refuse_out_of_turn(name)
+        self._next += 1
+
+    def _refuse_out_of_turn(self, name: str) -> None:
         if STEPS[self._next : self._next + 1] != (name,):
             raise PrivacyError("MMF-387", f"`{name}` was answered before or comes too early", self.site)
-        self._next += 1
 
     def _signed(self, key: SiteKey) -> PeerKeys:
         parts = (public_of(self._sealing), public_of(self._masking), commitment_of(self._seed))
@@ -213,17 +227,17 @@ class MaskingSession:
     def _sealed(self, peer: PeerKeys, shares: bytes) -> bytes:
         if peer.site == self.site:
             return b""
-        return seal_shares(self.session, self._sealing, peer.sealing, self.site, peer.site, shares)
+        return seal_shares(self._seen, self._sealing, peer.sealing, self.site, peer.site, shares)
 
     def _opened(self, peer: PeerKeys, content: bytes) -> bytes | None:
-        shares = open_shares(self.session, self._sealing, peer.sealing, self.site, peer.site, content)
+        shares = open_shares(self._seen, self._sealing, peer.sealing, self.site, peer.site, content)
         return shares if shares is not None and len(shares) == 2 * SHARE_BYTES else None
 
     def _tag(self, signer: str, reader: str) -> bytes:
         if signer == reader:
             return b""
         peer = self.peers[reader if signer == self.site else signer]
-        return agreement_tag(self.session, self._sealing, peer.sealing, signer, reader, self.alive)
+        return agreement_tag(self._seen, self._sealing, peer.sealing, signer, reader, self.alive)
 
     def _forget(self) -> None:
         """Nothing of the round is of use any more; Python cannot wipe memory, but need not keep it."""

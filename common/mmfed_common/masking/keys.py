@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -38,15 +38,26 @@ class Session:
         Of the study and its round.
     token
         Drawn by the server for this attempt; 32 digits in hexadecimal.
+    among
+        Hashes of what sites must see alike for that which they make for each other to fit together.
     """
 
     study_hash: str
     round: int
     token: str
+    among: tuple[str, ...] = ()
+
+    def seen_alike(self, digest: str) -> Session:
+        """The same attempt between sites that also see the same of what a hash is over.
+
+        A coordinator that tells two sites different things then has shares that open nothing, agreements
+        that hold for nobody, or masks that do not cancel.
+        """
+        return replace(self, among=(*self.among, digest))
 
     def context(self, purpose: str, *names: str) -> bytes:
         """One text for one purpose between some sites, in one way only."""
-        content = [purpose, self.study_hash, self.round, self.token, *names]
+        content = [purpose, self.study_hash, self.round, self.token, *self.among, *names]
         return b"mmfed masking 1\n" + json.dumps(content, separators=(",", ":")).encode()
 
 
@@ -155,6 +166,12 @@ def agreement_tag(
     """What one site gives another to show that it opens the sum of these sites and of no others."""
     key = agreed_key(secret, public, session.context("agreement", *sorted((signer, reader))))
     return hmac.digest(key, session.context("opens", signer, reader, set_digest(alive)), "sha256")
+
+
+def round_digest(peers: Sequence[PeerKeys], threshold: int) -> str:
+    """One hash over the sites of a round, their keys, and how many of them open a sum."""
+    rows = sorted([p.site, p.enrolled, p.sealing.hex(), p.masking.hex(), p.commitment.hex()] for p in peers)
+    return hashlib.sha256(json.dumps([threshold, rows], separators=(",", ":")).encode()).hexdigest()
 
 
 def set_digest(sites: Sequence[str]) -> str:

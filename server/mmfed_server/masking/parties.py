@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmfed_common.errors import NetworkError
-from mmfed_common.masking.keys import PeerKeys, Session, adds_mask, commitment_of, mask_seed, public_of
+from mmfed_common.masking.keys import (
+    PeerKeys,
+    Session,
+    adds_mask,
+    commitment_of,
+    mask_seed,
+    public_of,
+    round_digest,
+    set_digest,
+)
 from mmfed_common.masking.rules import threshold_of
 from mmfed_common.masking.shamir import recover
 from mmfed_common.masking.stream import AddsMask, Vector, add_mask
@@ -51,6 +60,12 @@ class Parties:
         return sorted(self.sealed)
 
     @property
+    def masked(self) -> Session:
+        """The attempt as it goes into the masks: between sites that see the same round and senders."""
+        seen = self.session.seen_alike(round_digest(list(self.peers.values()), self.threshold))
+        return seen.seen_alike(set_digest(self.senders))
+
+    @property
     def gone(self) -> list[str]:
         """Senders of which no masked update came, sorted."""
         return sorted(set(self.sealed) - self.alive)
@@ -80,12 +95,13 @@ class Parties:
         """
         faults: dict[str, NetworkError] = {}
         secrets = {name: self._secret(name, faults) for name in self.senders}
+        masked = self.masked
         for name, secret in secrets.items():
             if name in self.alive:
                 add(total, secret, negative=True)
                 continue
             for other in sorted(self.alive):
-                seed = mask_seed(self.session, secret, self.peers[other].masking, name, other)
+                seed = mask_seed(masked, secret, self.peers[other].masking, name, other)
                 add(total, seed, negative=adds_mask(other, name))
         return list(faults.values())
 

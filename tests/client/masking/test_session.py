@@ -12,8 +12,9 @@ from tests.server.masking.protocol import STUDY, enrolled, new_session
 
 from mmfed_client.masking.session import MaskingSession
 from mmfed_common.errors import PrivacyError
-from mmfed_common.masking.keys import PeerKeys, Session
+from mmfed_common.masking.keys import PeerKeys, Session, adds_mask, mask_seed, set_digest
 from mmfed_common.masking.shamir import SHARE_BYTES
+from mmfed_common.masking.stream import add_mask
 from mmfed_common.signing import SiteKey
 from mmfed_common.study import Aggregation
 
@@ -229,3 +230,40 @@ def test_shares_that_were_changed_on_their_way_are_not_given() -> None:
     sealed[2] = there.for_site("b")[2]
     there.me.mask(NAMES, sealed, np.zeros(4, np.int64))
     assert set(there.me._shares) == {"a", "d", "e"}
+
+
+def test_sites_that_are_told_different_thresholds_open_nothing_for_each_other() -> None:
+    """Else the coordinator could have a small group open what a large one believes to be its sum."""
+    there = Round()
+    thresholds = {"a": 3, "b": 3, "c": 3, "d": 4, "e": 4}
+    there.sealed = {name: site.share(there.peers, thresholds[name]) for name, site in there.sites.items()}
+    there.mask()
+    assert set(there.me._shares) == {"a", "b", "c"}
+    tags = there.agree()
+    for reader in NAMES:
+        site, told = there.sites[reader], there.tags_for(reader, tags)
+        if thresholds[reader] == 3:
+            given = dict(zip(NAMES, site.open(NAMES, told), strict=True))  # a, b and c agree: three do
+            assert [name for name in NAMES if given[name]] == ["a", "b", "c"]
+        else:
+            assert refused(lambda site=site, told=told: site.open(NAMES, told)) == "MMF-388"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_masks_of_sites_that_are_told_of_different_senders_do_not_cancel(alike: bool) -> None:
+    """Else a site's numbers could be in a sum with fewer others than it was told."""
+    there = Round()
+    there.share()
+    told = {"a": NAMES[:4], "b": NAMES[:4] if alike else NAMES}
+    vectors = {name: np.zeros(4, np.int64) for name in told}
+    for name, senders in told.items():
+        seed = there.sites[name]._seed
+        there.sites[name].mask(senders, there.for_site(name)[: len(senders)], vectors[name])
+        add_mask(vectors[name], seed, negative=True)
+        for other in senders:
+            if other not in told:  # the masks with those who dropped out come off, whoever they are
+                masked = there.sites[name]._seen.seen_alike(set_digest(senders))
+                public, secret = there.sites[name].own.masking, there.sites[other]._masking
+                seed = mask_seed(masked, secret, public, other, name)
+                add_mask(vectors[name], seed, negative=adds_mask(name, other))
+    assert (vectors["a"] + vectors["b"]).any() != alike

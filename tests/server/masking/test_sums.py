@@ -105,7 +105,7 @@ def mask_less(seen: Transcript, name: str) -> Vector:
     add_mask(vector, seen.parties._secret(name, faults), negative=True)
     for other in seen.parties.gone:
         secret = seen.parties._secret(other, faults)
-        seed = mask_seed(seen.parties.session, secret, seen.parties.peers[name].masking, other, name)
+        seed = mask_seed(seen.parties.masked, secret, seen.parties.peers[name].masking, other, name)
         add_mask(vector, seed, negative=adds_mask(name, other))
     return vector
 
@@ -174,6 +174,6 @@ def test_that_test_can_fail() -> None:
     for other in ("site-1", "site-2", "site-3"):
         assert not np.array_equal(vector, vectors["site-0"])
         public = seen.parties.peers["site-0"].masking
-        seed = mask_seed(seen.parties.session, seen.masking_keys[other], public, other, "site-0")
+        seed = mask_seed(seen.parties.masked, seen.masking_keys[other], public, other, "site-0")
         add_mask(vector, seed, negative=adds_mask("site-0", other))
     assert np.array_equal(vector, vectors["site-0"])
