@@ -37,7 +37,7 @@ from mmfed_server.withdrawal.register import Withdrawals
 
 PASSING = ("MMF-403", "MMF-440", "MMF-486", "MMF-508", "MMF-530")
 """What ends a run but may pass: too few sites, the database away, a disk full. It is tried again."""
-DOUBTFUL = ("MMF-385", "MMF-392", "MMF-402", "MMF-408", "MMF-416", "MMF-436", "MMF-441")
+DOUBTFUL = ("MMF-385", "MMF-392", "MMF-402", "MMF-408", "MMF-416", "MMF-436", "MMF-441", "MMF-487")
 """Refusals that count towards quarantine, besides those of the guard (45x, 46x)."""
 AWAY = ("MMF-462", "MMF-463", "MMF-464", "MMF-465")
 """Of the guard's refusals, those of a site that was late, cut off, not enrolled or there twice."""

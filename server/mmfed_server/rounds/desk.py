@@ -24,8 +24,9 @@ from mmfed_server.rounds.exchange import (
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What code raises that reads a stranger's bytes and did not think of everything; the run goes on."""
 
-REFUSED_ON_THE_WAY = ("MMF-458", "MMF-466")
-"""A second answer, and one that is too long: the site's doing, and seen before the answer is read."""
+REFUSED_ON_THE_WAY = ("MMF-458", "MMF-466", "MMF-487")
+"""A second answer, one that is too long, and bytes that came whole and are no message: the site's doing, and
+seen before the answer is read."""
 
 
 @dataclass

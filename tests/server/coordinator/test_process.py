@@ -241,6 +241,7 @@ def finished_run(federation: Federation, study: Path) -> str:
     [
         *((code, False) for code in ("MMF-401", "MMF-404", "MMF-332", "MMF-480", "MMF-462", "MMF-465")),
         *((code, True) for code in ("MMF-402", "MMF-416", "MMF-436", "MMF-450", "MMF-453", "MMF-461")),
+        ("MMF-487", True),
     ],
 )
 def test_who_is_cut_off_is_not_put_in_quarantine(code: str, counts: bool) -> None:
