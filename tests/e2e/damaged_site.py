@@ -1,21 +1,25 @@
-"""A site whose updates are a thousand times too large; all else of it is the program that sites run.
+"""A site whose updates are a thousand times too large.
 
-``python damaged_site.py start --home DIR`` is ``mmfed-client start --home DIR`` with a node that is damaged:
-what it trains is spoiled before the gate sees it, so that it leaves sealed, counted and with its receipt.
+What it trains is spoiled before the gate sees it, so that it leaves sealed, counted and with its receipt.
 """
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tests.e2e.changed_node import run_changed, start_changed
+
+if TYPE_CHECKING:
+    from mmfed_simulations.processes.federation import Federation
+
+MODULE = "tests.e2e.damaged_site"
 FACTOR = 1000.0
-NODE = "mmfed_client.node"
+
+
+def start_damaged(federation: Federation, site: str) -> None:
+    """Start a site whose updates are refused."""
+    start_changed(federation, site, MODULE)
 
 
 def spoil_updates() -> None:
@@ -31,22 +35,5 @@ def spoil_updates() -> None:
     app.train_round = spoiled
 
 
-def main() -> None:
-    """Run the supervisor, or, when called as it calls Python, the node."""
-    if sys.argv[1:3] == ["-m", NODE]:
-        from mmfed_client.node.__main__ import main as node
-
-        del sys.argv[1:3]
-        spoil_updates()
-        os._exit(node())
-    from mmfed_client.cli import main as client
-
-    launcher = Path(tempfile.mkdtemp()) / "python"
-    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).resolve()}" "$@"\n')
-    launcher.chmod(stat.S_IRWXU)
-    sys.executable = str(launcher)
-    client()
-
-
 if __name__ == "__main__":
-    main()
+    run_changed(MODULE, (), spoil_updates)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -13,9 +12,10 @@ from typing import Any
 
 import pytest
 from tests.e2e.consortium import OnDisk, write_consortium
+from tests.e2e.damaged_site import start_damaged
 
-from mmfed_simulations.processes.federation import ENVIRONMENT, Federation
-from mmfed_simulations.processes.programs import Program, free_port, wait_until
+from mmfed_simulations.processes.federation import Federation
+from mmfed_simulations.processes.programs import free_port, wait_until
 
 pytestmark = pytest.mark.timeout(1800)
 """Each wait has an end of its own; that of all together must not depend on the machine's speed."""
@@ -236,12 +236,8 @@ def test_a_site_refused_three_times_in_a_row_is_kept_out_until_it_is_let_back(
             federation.approve(site)
             if site != broken:
                 federation.start_site(site)
-        words = ["start", "--home", str(federation.site_home(broken))]
-        damaged = Path(__file__).with_name("damaged_site.py")
         began = time.monotonic()
-        federation.sites[broken] = Program(
-            [sys.executable, str(damaged), *words], federation.folder / "damaged.log", ENVIRONMENT
-        )
+        start_damaged(federation, broken)
         wait_until(lambda: bool(of_site(federation, broken)["quarantined"]), SECONDS, "the quarantine")
         shown = of_site(federation, broken)
         lines.append(

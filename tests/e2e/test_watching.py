@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
+from tests.e2e.damaged_site import start_damaged
 from tests.e2e.test_people import ROUNDS, change, consortium, figures, of_site
 
 from mmfed_simulations.processes.federation import BIN, ENVIRONMENT, Federation
@@ -109,13 +110,6 @@ def patients(folder: Path) -> list[str]:
     return [str(name) for name in pd.read_parquet(folder / "clinical.parquet")["patient_id"]]
 
 
-def damaged(federation: Federation, site: str) -> Program:
-    """Start a site whose updates are refused."""
-    program = Path(__file__).with_name("damaged_site.py")
-    words = ["start", "--home", str(federation.site_home(site))]
-    return Program([sys.executable, str(program), *words], federation.folder / "damaged.log", ENVIRONMENT)
-
-
 def test_a_study_can_be_watched(tmp_path: Path) -> None:
     there = consortium(tmp_path / "consortium", 3, least=2)
     site, unlike, broken = there.cohorts
@@ -130,7 +124,7 @@ def test_a_study_can_be_watched(tmp_path: Path) -> None:
             federation.approve(name)
         federation.start_site(site, "--metrics", str(site_port))
         federation.start_site(unlike, "--metrics", str(unlike_port))
-        federation.sites[broken] = damaged(federation, broken)
+        start_damaged(federation, broken)
         home = str(federation.site_home(site))
         watches = [
             Terminal("mmfed-server", "status", "--watch", "--dir", str(federation.home)),

@@ -98,7 +98,7 @@ def run_ours(study: Path, sites: int, rounds: int, folder: Path) -> Figures:
     """
     cohorts = {f"site-{number:02d}": folder / f"site-{number:02d}" for number in range(1, sites + 1)}
     for number, cohort in enumerate(cohorts.values()):
-        _write_cohort(cohort, number)
+        write_cohort(cohort, number)
     with Federation(folder, cohorts, study) as federation, ByteCounter(federation.port) as counter:
         federation.found()
         federation.start_server()
@@ -116,7 +116,8 @@ def run_ours(study: Path, sites: int, rounds: int, folder: Path) -> Figures:
         return figures_of(seconds, peak, counter, sites)
 
 
-def _write_cohort(folder: Path, number: int) -> None:
+def write_cohort(folder: Path, number: int) -> None:
+    """Write a cohort for a study from :func:`write_study`; another number gives other patients."""
     folder.mkdir()
     draw = np.random.default_rng(number)
     table = pd.DataFrame(
