@@ -111,7 +111,9 @@ class Fleet:
             kind, handler, most = route
             request = kind()
             body = await read_body(scope, receive, most)
+            size = len(body)
             request.ParseFromString(body)
+            del body  # it may be a chunk, and many may wait here for a thread
             self._same(caller, request)
             if not isinstance(request, fleet.DeactivateNodeRequest):
                 self.state.heard(caller.node)
@@ -131,7 +133,7 @@ class Fleet:
             await _refuse(send, 410, "nothing waits for this")
         else:
             traffic = self.state.traffic.setdefault(caller.node, Traffic())
-            traffic.up += len(body)
+            traffic.up += size
             traffic.down += len(result)
             await answer(send, 200, result, PROTOBUF_MEDIA_TYPE)
 

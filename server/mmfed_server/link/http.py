@@ -8,6 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 BODY_SECONDS = 300.0
 """Most seconds that a request's body may take to come."""
+PIECE = 64 * 2**10
+"""Bytes that are handed to the connection at a time: it copies, and encrypts, what it has not sent yet."""
 
 
 class BodyTooLongError(Exception):
@@ -51,7 +53,9 @@ async def answer(send: Send, status: int, body: bytes, media_type: str, *, close
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    for start in range(0, max(len(body), 1), PIECE):
+        more = start + PIECE < len(body)
+        await send({"type": "http.response.body", "body": body[start : start + PIECE], "more_body": more})
 
 
 async def nothing_here(send: Send) -> None:
