@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmfed_common.study import Study
+from mmfed_simulations.benchmark.federation.ours import write_cohort, write_study
 from mmfed_simulations.cli import program
 from mmfed_simulations.consortium import load_consortium
 from mmfed_simulations.evaluation.run_results import finish_run
@@ -57,3 +58,23 @@ def write_consortium(folder: Path, rounds: int, sites: int = SITES, seed: int = 
     text = re.sub(r"^minimum_sites = .*$", f"minimum_sites = {sites}", text, flags=re.MULTILINE)
     study.write_text(text, encoding="utf-8")
     return OnDisk({path.name: path for path in sorted(folder.glob("site-*"))}, study)
+
+
+def write_plain_consortium(folder: Path, rounds: int, sites: int = SITES, least: int = SITES - 1) -> OnDisk:
+    """Write a consortium with one small table a site, which starts and trains within seconds.
+
+    No sums of features are asked for, so that a run without a site is the same run.
+
+    Parameters
+    ----------
+    least
+        How many sites a round needs.
+    """
+    folder.mkdir()
+    study, _ = write_study(folder, 0.1, rounds, least)
+    text = study.read_text(encoding="utf-8")
+    study.write_text(f'{text}\n[contract]\nnormalisation = "reference"\n', encoding="utf-8")
+    cohorts = {f"site-{number}": folder / f"site-{number}" for number in range(1, sites + 1)}
+    for number, cohort in enumerate(cohorts.values()):
+        write_cohort(cohort, number)
+    return OnDisk(cohorts, study)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from flwr.app import Message
 from tests.bad_updates import KINDS
-from tests.e2e.consortium import OnDisk
+from tests.e2e.consortium import OnDisk, write_plain_consortium
 from tests.e2e.hostile_deeds import DEEDS
 from tests.e2e.hostile_site import Plan, Sent, start_hostile
 from tests.server.faulty_federation import run_streamed
@@ -24,7 +24,6 @@ from tests.server.faulty_federation import run_streamed
 from mmfed_common import messages as m
 from mmfed_common.bundle import load_bundle
 from mmfed_common.study import Study
-from mmfed_simulations.benchmark.federation.ours import write_cohort, write_study
 from mmfed_simulations.consortium import load_consortium
 from mmfed_simulations.processes.federation import Federation
 from mmfed_simulations.processes.programs import wait_until
@@ -45,17 +44,6 @@ SHORT = (
     "cut short",
 )
 QUARANTINED = ["infinity", "other study", "signed by another key"]
-
-
-def write_plain_consortium(folder: Path, rounds: int) -> OnDisk:
-    """Five sites with one table each; no sums of features, so that a run without a site is the same run."""
-    folder.mkdir()
-    study, _ = write_study(folder, 0.1, rounds, len(SITES) - 1)
-    text = study.read_text(encoding="utf-8")
-    study.write_text(f'{text}\n[contract]\nnormalisation = "reference"\n', encoding="utf-8")
-    for number, site in enumerate(SITES):
-        write_cohort(folder / site, number)
-    return OnDisk({site: folder / site for site in SITES}, study)
 
 
 def in_turn(deeds: tuple[str, ...]) -> Iterator[str]:
