@@ -219,11 +219,12 @@ def integrated_brier(
 
     The integral runs over those of ``times_days`` at which at least :data:`LEAST_AT_RISK` training patients
     were still followed, by the trapezoid rule, divided by its length. The second figure is 0 for a model that
-    is no better than giving everybody the training part's Kaplan–Meier curve, and 1 for a perfect one.
+    is no better than giving everybody the training part's Kaplan–Meier curve, and 1 for a perfect one. Both
+    are undefined where nobody died.
     """
     n, events = len(time_days), int(event.sum())
     keep = censoring.still_followed(times_days) >= LEAST_AT_RISK
-    if keep.sum() < 2 or not censoring.event.any() or not np.isfinite(survival).all():
+    if keep.sum() < 2 or not events or not censoring.event.any() or not np.isfinite(survival).all():
         return undefined(n, events), undefined(n, events)
     times = times_days[keep]
     _, own = brier_scores(survival[:, keep], times, time_days, event, censoring)

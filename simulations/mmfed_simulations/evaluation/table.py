@@ -62,8 +62,8 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
             table.add_column(heading, justify="right")
         table.add_column("n" if task == "response" else "n\nevents", justify="right")
         for arm, figures in arms.items():
-            row = [_two_lines(figures.get(name)) for name in metrics]
-            row += [_two_lines(_difference(results, task, first, arm, other), "+") for other in references]
+            row = [two_lines(figures.get(name)) for name in metrics]
+            row += [two_lines(_difference(results, task, first, arm, other), "+") for other in references]
             count = str(figures[first]["n"])
             if figures[first]["events"] is not None:
                 count += f"\n{figures[first]['events']}"
@@ -109,7 +109,8 @@ def _difference(
     return None
 
 
-def _two_lines(figure: Mapping[str, Any] | None, sign: str = "") -> str:
+def two_lines(figure: Mapping[str, Any] | None, sign: str = "") -> str:
+    """A figure, and its interval below."""
     if figure is None:
         return ""
     if figure["estimate"] is None:

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from mmfed_common.model_card import format_estimate, metric_name
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_common.trainable import BY_SIZE, Trainable
-from mmfed_simulations.evaluation.folds import Fold, FoldPlan, FoldRule, plan_folds, training_follow_up
+from mmfed_simulations.evaluation.folds import FoldPlan, FoldRule, plan_folds, training_follow_up
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.scores import Scoring
-from mmfed_simulations.evaluation.tasks_cache import Inputs, Progress, Task, cohort_digest, run_tasks
+from mmfed_simulations.evaluation.tasks_cache import Progress
+from mmfed_simulations.evaluation.variants import Variant, train_variants
 
 ARM = "federated"
 WITHOUT_PRIVACY = "∞"
@@ -37,7 +39,7 @@ METRIC: dict[str, str] = {"survival": "c_index", "response": "auroc", "toxicity"
 
 
 @dataclass(frozen=True)
-class Variant:
+class Choice:
     """One way to train: ε (None: without privacy), what may move, and the number of the draw of noise."""
 
     epsilon: float | None
@@ -50,7 +52,7 @@ class Variant:
         return f"{self.epsilon} {self.trainable} {self.draw}"
 
 
-WITHOUT = Variant(None, "all")
+WITHOUT = Choice(None, "all")
 """What the others are compared with."""
 
 
@@ -117,56 +119,46 @@ def tradeoff(
     """
     rule = folds or ("random" if cohort.folds is None else "cohort")
     plan = plan_folds(study, cohort, rule)
-    cache = out / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
-    variants = list(_variants(epsilons, trainables, draws))
-    tasks = {
-        (v, fold.name): Task(ARM, replace(fold, study=_study(fold, v, delta)))
-        for v in variants
-        for fold in plan.folds
-    }
-    inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort))
-    done, failures = run_tasks(inputs, list(tasks.values()), workers, progress)
-    for failure in failures:
-        raise failure.error
-    rows = [done[task].rows.assign(arm=variant.name) for (variant, _), task in tasks.items()]
-    costs = list(_costs(study, plan, variants, pd.concat(rows, ignore_index=True)))
+    choices = list(_choices(epsilons, trainables, draws))
+    variants = {choice.name: Variant(ARM, partial(_private, choice, delta)) for choice in choices}
+    predictions = train_variants(variants, plan, topology, out, workers, progress)
+    costs = list(_costs(study, plan, choices, predictions))
     about = {"study": study.hash, "held_out": plan.statement, "costs": plain_costs(costs)}
     write_durably(out / "tradeoff.json", json.dumps(about, indent=1).encode())
     return costs
 
 
-def _variants(epsilons: Sequence[float], trainables: Sequence[Trainable], draws: int) -> Iterator[Variant]:
+def _choices(epsilons: Sequence[float], trainables: Sequence[Trainable], draws: int) -> Iterator[Choice]:
     yield WITHOUT
     for trainable in trainables:
         if trainable != WITHOUT.trainable:
-            yield Variant(None, trainable)
+            yield Choice(None, trainable)
         for epsilon in sorted(epsilons, reverse=True):
             for draw in range(draws):
-                yield Variant(epsilon, trainable, draw)
+                yield Choice(epsilon, trainable, draw)
 
 
-def _study(fold: Fold, variant: Variant, delta: float) -> Study:
-    """The fold's study with the variant's privacy; another draw has another seed, and the same folds."""
-    privacy: dict[str, Any] = {"mode": "none", "epsilon": None, "delta": None, "trainable": variant.trainable}
-    if variant.epsilon is None:
-        return fold.study.with_changes(privacy=privacy)
-    privacy |= {"mode": "dp", "epsilon": variant.epsilon, "delta": delta}
-    return fold.study.with_changes(privacy=privacy, study={"seed": fold.study.study.seed + variant.draw})
+def _private(choice: Choice, delta: float, study: Study) -> Study:
+    """The study with a choice's privacy; another draw has another seed."""
+    privacy: dict[str, Any] = {"mode": "none", "epsilon": None, "delta": None, "trainable": choice.trainable}
+    if choice.epsilon is None:
+        return study.with_changes(privacy=privacy)
+    privacy |= {"mode": "dp", "epsilon": choice.epsilon, "delta": delta}
+    return study.with_changes(privacy=privacy, study={"seed": study.study.seed + choice.draw})
 
 
 def _costs(
-    study: Study, plan: FoldPlan, variants: Sequence[Variant], predictions: pd.DataFrame
+    study: Study, plan: FoldPlan, choices: Sequence[Choice], predictions: pd.DataFrame
 ) -> Iterator[Cost]:
     follow_up = {f.name: Censoring(*training_follow_up(plan.cohort, plan.held_out(f))) for f in plan.folds}
     scoring = Scoring(study, predictions, follow_up)
-    for key in dict.fromkeys((v.epsilon, v.trainable) for v in variants):
-        same = [v for v in variants if (v.epsilon, v.trainable) == key]
-        found = [scoring.estimates(v.name) for v in same]
+    for key in dict.fromkeys((c.epsilon, c.trainable) for c in choices):
+        same = [c for c in choices if (c.epsilon, c.trainable) == key]
+        found = [scoring.estimates(c.name) for c in same]
         for task in found[0]:
             metric = METRIC[task]
             figures = [estimates[task][metric] for estimates in found]
-            losses = [scoring.differences(WITHOUT.name, v.name, task)[metric] for v in same]
+            losses = [scoring.differences(WITHOUT.name, c.name, task)[metric] for c in same]
             values = [f.estimate for f in figures if f.estimate is not None]
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
             yield Cost(*key, task, metric, _mean(figures), _mean(losses), spread, len(same))

@@ -195,6 +195,14 @@ def test_brier_stops_where_too_few_training_patients_were_followed() -> None:
     assert not alone.defined
 
 
+def test_brier_is_undefined_where_nobody_died() -> None:
+    training = Censoring(np.linspace(1, 1000, 100), np.tile([True, False], 50))
+    times = np.array([100.0, 500.0])
+    alive = np.full((5, 2), 0.5)
+    for measured in integrated_brier(alive, times, np.full(5, 700.0), np.zeros(5, bool), training):
+        assert not measured.defined
+
+
 def test_survival_of_the_training_part_is_kaplan_meier() -> None:
     _, time, event = _cohort(50, 2)
     fitter = KaplanMeierFitter().fit(time, event)

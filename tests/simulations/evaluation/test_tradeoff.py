@@ -45,10 +45,10 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> list[Cost]:
         aged_cohort(),
         toy_topology(),
         folder,
-        epsilons=(500.0, 0.4),
+        epsilons=(500.0, 0.25),
         delta=1e-3,
         trainables=("linear",),
-        draws=2,
+        draws=4,
         workers=1,
     )
     written = json.loads((folder / "tradeoff.json").read_text())["costs"]
@@ -60,8 +60,8 @@ def test_each_epsilon_stands_beside_training_without_privacy(costs: list[Cost]) 
     assert [(cost.epsilon, cost.trainable, cost.draws) for cost in costs] == [
         (None, "all", 1),
         (None, "linear", 1),
-        (500.0, "linear", 2),
-        (0.4, "linear", 2),
+        (500.0, "linear", 4),
+        (0.25, "linear", 4),
     ]
 
 
@@ -70,7 +70,9 @@ def test_little_noise_costs_little_and_much_noise_much(costs: list[Cost]) -> Non
     assert without == pytest.approx(linear)  # of the clinical level, everything is linear
     assert without > 0.7
     assert abs(without - little) < 0.06  # clipping costs something too
-    assert much < without - 0.2
+    assert much < without
+    assert costs[2].spread < 0.02
+    assert costs[3].spread > 0.05  # the noise decides which way the model points
 
 
 def test_the_loss_is_the_difference(costs: list[Cost]) -> None:
@@ -82,4 +84,4 @@ def test_the_loss_is_the_difference(costs: list[Cost]) -> None:
 def test_the_table_names_what_moved_and_its_epsilon(costs: list[Cost]) -> None:
     columns = tradeoff_table(costs).columns
     assert list(columns[0].cells) == ["all", "linear", "linear", "linear"]
-    assert list(columns[1].cells) == ["∞", "∞", "500", "0.4"]
+    assert list(columns[1].cells) == ["∞", "∞", "500", "0.25"]
