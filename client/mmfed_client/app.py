@@ -19,13 +19,16 @@ from torch import Tensor
 
 from mmfed_client.gate import Exit, Gate, error_reply
 from mmfed_client.gate.feature_floor import patients_measured
-from mmfed_client.masking.rounds import MaskedRounds
-from mmfed_client.privacy import means_of, private_sums, train_private_round
+from mmfed_client.masking.numbers import numbers_of, share_numbers
+from mmfed_client.masking.rounds import Attempt, MaskedRounds
+from mmfed_client.privacy import NoisyShare, means_of, noisy_share, private_sums, train_private_round
 from mmfed_client.training import LocalSite, LocalUpdate, LossSum, as_sent, loss_of, train_round
 from mmfed_client.training.reproducible import same_bits
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes, UnexpectedArraysError, from_record
 from mmfed_common.errors import MmfedError, ModelError, NetworkError
+from mmfed_common.masking.layout import Layout
+from mmfed_common.masking.shared_noise import shares_noise
 from mmfed_common.names import is_sha256
 from mmfed_common.randomness import derive_seed
 from mmfed_common.scaling import LEAST_DEVIATION, Scaling
@@ -148,7 +151,7 @@ def _hello(message: Message, site: LocalSite, gate: Gate) -> Message:
 
 def _moments(message: Message, site: LocalSite, gate: Gate, masked: MaskedRounds) -> Message:
     if site.study.aggregation.secure:
-        masked.refuse_without(message, site)
+        masked.attempt(message, site, gate)
     allowed = {
         f"moments.{statistic}.{name.partition('.')[2]}": (shape, torch.float64)
         for name, (shape, _) in site.scaling_shapes.items()
@@ -169,20 +172,23 @@ def _moments(message: Message, site: LocalSite, gate: Gate, masked: MaskedRounds
 
 def _train(message: Message, site: LocalSite, gate: Gate, masked: MaskedRounds) -> Message:
     began = time.perf_counter()
-    if site.study.aggregation.secure:
-        masked.refuse_without(message, site)
+    attempt = masked.attempt(message, site, gate) if site.study.aggregation.secure else None
     place = _place(message, site)
     mu = _proximal_mu(message, site)
     weights, scaling = _weights(message, site, place), _scaling(message, site)
     names = trained_parameters(site.shapes, site.model.block_of, place.stage, site.study.privacy)
-    update = _update(site, weights, scaling, place, mu, gate)
     allowed: Shapes = {name: site.shapes[name] for name in names}
+    if attempt is not None:
+        layout = Layout.of(allowed, site.study, place)
+        if shares_noise(site.study):
+            vector = share_numbers(_share(site, weights, scaling, place, gate, attempt), layout)
+        else:
+            vector = numbers_of(_update(site, weights, scaling, place, mu, gate), weights, layout)
+        return masked.update(message, site, gate, vector, time.perf_counter() - began, layout.arrays)
+    update = _update(site, weights, scaling, place, mu, gate)
     kind, last = site.study.aggregation.compression, _last_taken(message, site)
     update, allowed = as_sent(update, weights, allowed, kind, site.feedback, last)
-    seconds = time.perf_counter() - began
-    if site.study.aggregation.secure:
-        return masked.update(message, site, gate, update, weights, allowed, seconds)
-    return gate.update(message, update, seconds, allowed)
+    return gate.update(message, update, time.perf_counter() - began, allowed)
 
 
 def _update(
@@ -193,6 +199,14 @@ def _update(
     gate.refuse_few(len(site.fit))
     means = means_of(site, gate.way_out)
     return train_private_round(site, weights, scaling, place, mu, means.spender, means.secret)
+
+
+def _share(
+    site: LocalSite, weights: dict[str, Tensor], scaling: Scaling, place: Place, gate: Gate, attempt: Attempt
+) -> NoisyShare:
+    gate.refuse_few(len(site.fit))
+    means = means_of(site, gate.way_out, attempt.honest_sites)
+    return noisy_share(site, weights, scaling, place, means.spender, means.secret, attempt.name)
 
 
 def _held_out(message: Message, site: LocalSite, gate: Gate) -> Message:

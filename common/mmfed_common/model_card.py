@@ -127,6 +127,7 @@ def _privacy(study: Study, facts: ModelFacts) -> list[str]:
         f"- Mechanism: {told['mechanism']}; gradients clipped to {told['clipping']:g}, trainable: "
         f"{told['trainable']}",
         f"- Accountant: {told['accountant']}",
+        f"- {told['holds']}",
         "- By the coordinator's reckoning, from the study and the number of patients. What a site really "
         f"spent stands in its own ledger; none spends more than ε = {study.privacy.epsilon} in this study.",
         "- Only training patients are covered. Whoever is a patient of two sites loses at both.",

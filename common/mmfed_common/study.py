@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mmfed_common.contract import Contract, Section
 from mmfed_common.errors import StudyError
 from mmfed_common.heldout import HeldOutRule
 from mmfed_common.masking.rules import refuse_unmaskable
+from mmfed_common.masking.shared_noise import refuse_unshareable
 from mmfed_common.provable import refuse_unprovable
 
 Level = Literal["clinical", "additive", "full"]
@@ -94,7 +95,11 @@ class Stage(Section):
 
 
 class Training(Section):
-    """Local training. ``batch = 0`` takes all of a site's training patients in one step."""
+    """Local training.
+
+    ``batch = 0`` takes all of a site's training patients in one step; ``gradient_clip = 0`` (kept as None)
+    cuts no gradient.
+    """
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     local_epochs: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -104,6 +109,11 @@ class Training(Section):
     gradient_clip: Annotated[float, Field(gt=0)] | None = 5.0
     validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     patience: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("gradient_clip", mode="before")
+    @classmethod
+    def _uncut(cls, value: object) -> object:
+        return None if type(value) in (int, float) and value == 0 else value
 
     @model_validator(mode="after")
     def _early_stopping(self) -> Self:
@@ -157,7 +167,8 @@ class Privacy(Section):
     ``clipping`` is the largest Euclidean length of one patient's gradient. ``trainable`` names what moves;
     the rest stays as it was sent. ``scaling_epsilon`` is the part of ``epsilon`` that pays for noisy sums of
     features where ``normalisation = "federated"``. ``noise``: ``"site"`` adds enough for the guarantee to
-    hold for each update alone; ``"shared"`` a share, with secure aggregation, so that it holds for the sum.
+    hold for each update alone; ``"shared"`` a share, with secure aggregation, so that it holds for the sum
+    while no more than ``colluding_sites`` of a round's sites help the coordinator or leave their share out.
     """
 
     mode: Literal["none", "dp"] = "none"
@@ -167,6 +178,7 @@ class Privacy(Section):
     trainable: Literal["all", "heads", "adapters", "linear"] = "all"
     scaling_epsilon: Annotated[float, Field(gt=0, le=1000)] | None = None
     noise: Literal["site", "shared"] = "site"
+    colluding_sites: Annotated[int, Field(ge=0, le=10_000)] = 1
 
     @model_validator(mode="after")
     def _says_how_private(self) -> Self:
@@ -246,7 +258,8 @@ class Study(Section):
             ``MMF-501`` with every fault, each with its key.
         PrivacyError
             ``MMF-304``, ``MMF-305``, ``MMF-360`` or ``MMF-361`` for what a private study cannot ask for;
-            ``MMF-381`` or ``MMF-382`` for what secure aggregation does not go together with.
+            ``MMF-381`` for what secure aggregation does not go together with, ``MMF-382`` for noise that is
+            shared where no guarantee would hold for the sum.
         """
         try:
             study = Study.model_validate(content)
@@ -255,6 +268,8 @@ class Study(Section):
             raise StudyError("MMF-501", "\n  ".join([f"{len(lines)} fault(s)", *lines]), where) from None
         refuse_unprovable(study, where)
         refuse_unmaskable(study, where)
+        if study.privacy.noise == "shared":
+            refuse_unshareable(study, where)
         return study
 
     @staticmethod

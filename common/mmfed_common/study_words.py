@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmfed_common.contract import Column, Layer
+from mmfed_common.masking.shared_noise import shares_noise
+from mmfed_common.privacy import holds_against
 from mmfed_common.study import Stage, Study
 
 MOST_NAMES = 12
@@ -205,6 +207,14 @@ def _privacy(study: Study) -> tuple[str, ...]:
         "much noise follows from your number of patients, which counts as public.",
         f"Of the model moves: {TRAINABLE[privacy.trainable]}.",
     ]
+    if shares_noise(study):
+        lines[1] = (
+            "In each round every patient's gradient is shortened to "
+            f"{privacy.clipping:g} at most and all are summed, your site adds its share of the noise, and "
+            "the sum leaves under masks. A round that is tried again has other noise and is paid again; a "
+            "twentieth more rounds are planned for that."
+        )
+    lines.append(holds_against(study))
     if privacy.scaling_epsilon is not None:
         lines.append(f"ε = {privacy.scaling_epsilon:g} of it pays for the noisy sums of features.")
     return tuple(lines)

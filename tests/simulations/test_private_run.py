@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 from tests.client.privacy.private_sites import CONTRACT, private_study
+from tests.client.privacy.shared_sites import shared_study
 from tests.simulations.small_federation import CLINICAL_STAGE, small_sites
 
 from mmfed_common.errors import MmfedError
 from mmfed_common.study import Study
 from mmfed_server.plan import RoundReport
+from mmfed_simulations.evaluation.run_results import finish_run
 from mmfed_simulations.run import RunResult, run_study
 
 SIZES = (60, 70, 80)
@@ -60,6 +62,36 @@ def test_an_interrupted_private_run_ends_as_the_undisturbed_one(tmp_path: Path) 
     with pytest.raises(KeyboardInterrupt):
         run_study(study, sites, tmp_path / "broken", progress=stop)
     assert equal(whole, run_study(study, sites, tmp_path / "broken", resume=True))
+
+
+@pytest.mark.parametrize("normalisation", ["reference", "federated"])
+def test_a_run_with_shared_noise_repeats_and_goes_on_bit_for_bit(normalisation: str, tmp_path: Path) -> None:
+    """With dropout, and with a scaling that each site pays for by itself."""
+    paid = {"scaling_epsilon": 2.0} if normalisation == "federated" else {}
+    study = shared_study(
+        evaluation={"rule": "hash"},
+        contract={"normalisation": normalisation},
+        model={"dropout": 0.1, "modality_dropout": 0.3},
+        privacy=paid,
+        training={"schedule": "cosine"},
+    )
+    sites = small_sites(study, SIZES)
+    whole = run_study(study, sites, tmp_path / "whole")
+    assert equal(whole, run_study(study, sites, tmp_path / "again", workers=2))
+    assert not any("loss" in key for entry in whole.rounds for key in entry)
+
+    def stop(report: RoundReport) -> None:
+        if report.round == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, sites, tmp_path / "broken", progress=stop)
+    assert equal(whole, run_study(study, sites, tmp_path / "broken", resume=True))
+    results = finish_run(study, sites, whole, tmp_path / "whole")
+    assert results["privacy"]["noise"] == "shared"
+    assert "holds for sums only" in results["privacy"]["holds"]
+    card = tmp_path / "whole" / "model" / "model_card.md"
+    assert "holds for sums only" in card.read_text(encoding="utf-8")
 
 
 def test_a_scaling_that_is_paid_for_is_noisy_and_the_same_again(tmp_path: Path) -> None:

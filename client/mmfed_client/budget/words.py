@@ -30,6 +30,9 @@ class StudySpending:
         Noisy training steps that were paid.
     rounds
         The last round that was done.
+    honest_sites, colluding_sites
+        Where the noise was shared: of how few sites it was at least, and how many others might help the
+        coordinator; 0 and 0 where this site added all of it.
     """
 
     study: str
@@ -40,10 +43,24 @@ class StudySpending:
     patients: int
     steps: int
     rounds: int
+    honest_sites: int = 0
+    colluding_sites: int = 0
 
     @property
     def text(self) -> str:
-        """One sentence."""
+        """One sentence; two where the noise was shared."""
+        return self._amounts + (f" {self._shared}" if self.honest_sites else "")
+
+    @property
+    def _shared(self) -> str:
+        return (
+            f"The noise is shared by {self.honest_sites} sites or more: ε holds for the masked sums and the "
+            f"model, while no more than {self.colluding_sites} of a round's sites help the coordinator or "
+            "leave their share out."
+        )
+
+    @property
+    def _amounts(self) -> str:
         return (
             f"{self.name} {self.study[:12]}: ε = {up(self.spent)} of {self.promised:g} is spent "
             f"({down(self.promised - self.spent)} left) at δ = {self.delta:g}, for each of "
@@ -155,7 +172,7 @@ def entry_in_words(kind: str, body: Mapping[str, Any]) -> str | None:
         return (
             f"round {body['round']} of study {study}: {body['steps']} noisy steps begin, each with noise "
             f"{body['noise']:g} and each of {body['patients']} patients with probability {body['rate']:.3g}; "
-            f"the study may spend ε = {body['epsilon']:g} at δ = {body['delta']:g}"
+            f"the study may spend ε = {body['epsilon']:g} at δ = {body['delta']:g}{_of_whom(body)}"
         )
     if kind == "privacy-step":
         return f"step {body['step'] + 1} of entry {body['plan']} is paid"
@@ -164,6 +181,15 @@ def entry_in_words(kind: str, body: Mapping[str, Any]) -> str | None:
     if kind == "privacy-round":
         return f"entry {body['plan']} is done: it took the steps that were paid"
     return None
+
+
+def _of_whom(body: Mapping[str, Any]) -> str:
+    if "honest_sites" not in body:
+        return ""
+    return (
+        f"; the noise is that of {body['honest_sites']} sites together, if no more than "
+        f"{body['colluding_sites']} help the coordinator"
+    )
 
 
 def _spent(study: StudyAccount, names: Mapping[str, str]) -> StudySpending:
@@ -176,4 +202,6 @@ def _spent(study: StudyAccount, names: Mapping[str, str]) -> StudySpending:
         study.patients,
         study.steps,
         study.rounds,
+        study.honest_sites,
+        study.colluding_sites,
     )

@@ -1,7 +1,8 @@
 """What a ledger says was spent: the entries about privacy, added up as they are read.
 
 - ``privacy-plan``: a round begins. The study's ε and δ, the number of patients, the noise, the rate, how many
-  steps are planned, and a name of everything that the round's results depend on (``inputs``).
+  steps are planned, and a name of everything that the round's results depend on (``inputs``); where the noise
+  is shared, of how many sites it is at least, and how many others may help the coordinator.
 - ``privacy-step``: one step of a plan is about to be made. It is paid from here on, whatever happens.
 - ``privacy-release``: something else that costs, noisy sums of features, is about to be computed.
 - ``privacy-round``: a round is done and took exactly the steps that were paid.
@@ -57,6 +58,9 @@ class StudyAccount:
         Steps that were paid, and the number of the last round that was done.
     done
         The round whose end is the study's last entry; None while something is under way.
+    honest_sites, colluding_sites
+        Where the noise was shared: of how few sites it was at least, and how many others might help the
+        coordinator; 0 and 0 where the site added all of it.
     """
 
     study: str
@@ -65,6 +69,8 @@ class StudyAccount:
     patients: int
     rounds: int = 0
     done: int | None = None
+    honest_sites: int = 0
+    colluding_sites: int = 0
     paid: list[PaidRound] = field(default_factory=list)
     releases: dict[str, Mechanism] = field(default_factory=dict)
 
@@ -135,6 +141,10 @@ class PrivacyAccount:
             number = int(body["round"])
             paid = PaidRound(entry.number, study.study, number, mechanism)
             study.paid.append(paid)
+            if "honest_sites" in body:
+                honest = int(body["honest_sites"])
+                study.honest_sites = min(honest, study.honest_sites or honest)
+                study.colluding_sites = int(body["colluding_sites"])
             self._plans[entry.number] = paid
             self._rounds[study.study, number, str(body["inputs"]), mechanism] = paid
         elif entry.kind == RELEASE:

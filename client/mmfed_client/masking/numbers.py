@@ -1,4 +1,4 @@
-"""An update as the numbers that are masked: patients and loss first, then each weight's change."""
+"""What is masked, as whole numbers: patients and loss first, then each weight's change."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
+from mmfed_client.privacy import NoisyShare
 from mmfed_client.training.local import LocalUpdate
-from mmfed_common.masking.layout import Layout
+from mmfed_common.masking.layout import HEAD, Layout
 from mmfed_common.masking.stream import Vector
 
 logger = logging.getLogger(__name__)
@@ -40,4 +41,18 @@ def numbers_of(update: LocalUpdate, weights: Mapping[str, Tensor], layout: Layou
         logger.warning(
             "%d changes of weights (%.3g %%) were clipped to ±%g", clipped, share, layout.changes.largest
         )
+    return vector
+
+
+def share_numbers(share: NoisyShare, layout: Layout) -> Vector:
+    """Write a share of a noisy sum, which is whole numbers already; no loss.
+
+    Raises
+    ------
+    ValueError
+        When the site has more patients than sums can hold.
+    """
+    vector = layout.empty()
+    layout.write_head(vector, share.patients, 0.0)
+    vector[HEAD:] = share.changes
     return vector

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,21 +20,38 @@ from torch import Tensor
 
 from mmfed_client.gate import Gate
 from mmfed_client.ledger.ledger import RECEIPT
-from mmfed_client.masking.numbers import numbers_of
 from mmfed_client.masking.peers import note_peers, refuse_unlisted
 from mmfed_client.masking.session import MaskingSession
-from mmfed_client.training import LocalSite, LocalUpdate
+from mmfed_client.training import LocalSite
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes
 from mmfed_common.errors import PrivacyError
 from mmfed_common.masking import fields as f
-from mmfed_common.masking.fixed_point import FixedPoint
+from mmfed_common.masking.fixed_point import MOST_PATIENTS
 from mmfed_common.masking.keys import Session, set_digest
-from mmfed_common.masking.layout import Layout
+from mmfed_common.masking.shared_noise import honest_sites, shares_noise
+from mmfed_common.masking.stream import Vector
 from mmfed_common.masking.wide import add_wide_mask, encode_wide
 from mmfed_common.signing import SiteKey
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a masked round, for what is computed in it.
+
+    Attributes
+    ----------
+    name
+        Holds the keys that the site made for it by chance, so that no other has it. Empty in a simulation:
+        there a round that is repeated gives the same bits.
+    honest_sites
+        Of how many sites the noise is surely in the sum, where they share it; else 0.
+    """
+
+    name: bytes
+    honest_sites: int
 
 
 class MaskedRounds:
@@ -64,6 +82,8 @@ class MaskedRounds:
         if gate.policy is not None:
             refuse_unlisted(gate.policy.peers, peers, site.name)
         sealed = session.share(peers, threshold)
+        if shares_noise(site.study):
+            honest_sites(site.study, len(peers), threshold, site.name)
         if gate.way_out is not None:
             note_peers(gate.way_out.ledger, site.study.hash, peers)
         return self._answer(message, site, gate, {f.SEALED: sealed})
@@ -73,36 +93,26 @@ class MaskedRounds:
         message: Message,
         site: LocalSite,
         gate: Gate,
-        update: LocalUpdate,
-        weights: Mapping[str, Tensor],
-        shapes: Shapes,
+        vector: Vector,
         seconds: float,
+        allowed: Shapes,
     ) -> Message:
         """Send an update masked.
 
         Parameters
         ----------
-        weights
-            Those that were sent.
-        shapes
-            Of the weights that the stage trains.
+        vector
+            The update as whole numbers.
+        allowed
+            What may leave: the one array of the round's layout.
         """
-        session, record = self._session(message, site)
-        with _read(site):
-            senders, sealed = f.texts(record, f.SITES), f.items(record, f.SEALED)
-        layout = Layout(shapes, FixedPoint(site.study.aggregation.secure_largest_change))
-        try:
-            vector = numbers_of(update, weights, layout)
-        except ValueError as error:
-            raise PrivacyError("MMF-380", str(error), site.name) from None
+        session, senders, sealed = self._masking(message, site)
         session.mask(senders, sealed, vector)
-        return gate.masked_update(message, update.patients, vector, seconds, layout.arrays)
+        return gate.masked_update(message, len(site.fit), vector, seconds, allowed)
 
     def sums(self, message: Message, site: LocalSite, gate: Gate, arrays: Mapping[str, Tensor]) -> Message:
         """Send sums of features masked, in the order of their names."""
-        session, record = self._session(message, site)
-        with _read(site):
-            senders, sealed = f.texts(record, f.SITES), f.items(record, f.SEALED)
+        session, senders, sealed = self._masking(message, site)
         plain = np.concatenate([arrays[name].numpy().reshape(-1) for name in sorted(arrays)])
         try:
             vector = encode_wide(plain)
@@ -134,15 +144,24 @@ class MaskedRounds:
         self._known(site, gate)[site.study.hash, session.session.round] = digest
         return answer
 
-    def refuse_without(self, message: Message, site: LocalSite) -> None:
+    def attempt(self, message: Message, site: LocalSite, gate: Gate) -> Attempt:
         """Raise before work whose result could not be masked: nothing is trained, or paid, in vain.
 
         Raises
         ------
         PrivacyError
-            ``MMF-387`` when no masked round is going on, ``MMF-394`` without what masks need.
+            ``MMF-380`` with more patients than sums hold; ``MMF-387`` when no masked round is going on, or
+            its numbers were sent already; ``MMF-388`` for masks with other sites than the round's;
+            ``MMF-394`` without what masks need; ``MMF-397`` where noise is shared by too few.
         """
-        self._session(message, site)
+        if len(site.fit) > MOST_PATIENTS:
+            raise PrivacyError("MMF-380", f"more than {MOST_PATIENTS} patients at one site", site.name)
+        session, senders, sealed = self._masking(message, site)
+        session.check_senders(senders, sealed)
+        name = b"" if gate.way_out is None else session.own.statement(session.session)
+        if not shares_noise(site.study):
+            return Attempt(name, 0)
+        return Attempt(name, honest_sites(site.study, len(session.peers), session.threshold, site.name))
 
     def _answer(self, message: Message, site: LocalSite, gate: Gate, content: dict[str, object]) -> Message:
         return self._answer_of(message, site, gate, self._sessions[site.name], content)
@@ -166,6 +185,12 @@ class MaskedRounds:
         if found is None or found.session != named:
             raise PrivacyError("MMF-387", "no such round is going on at this site", site.name)
         return found, record
+
+    def _masking(self, message: Message, site: LocalSite) -> tuple[MaskingSession, list[str], list[bytes]]:
+        """The session, the sites whose masks go into its numbers, and what these sealed for this one."""
+        session, record = self._session(message, site)
+        with _read(site):
+            return session, f.texts(record, f.SITES), f.items(record, f.SEALED)
 
     def _key(self, site: LocalSite, gate: Gate) -> SiteKey:
         """The enrolled key; in a simulation, where nobody is enrolled, one of this process."""

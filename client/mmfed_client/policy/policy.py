@@ -72,6 +72,8 @@ class Policy(Section):
         Whether the number of patients stays hidden: only with secure aggregation, where it is in the sum.
     require_privacy
         Whether a study must train with differential privacy.
+    allow_shared_noise
+        Whether this site's update may hold a share of the noise only, so that it is private in the sum alone.
     most_epsilon_per_study, most_epsilon_lifetime, largest_delta
         Weakest guarantee of one study; budget of all studies together; largest δ.
     """
@@ -94,6 +96,7 @@ class Policy(Section):
     peers: tuple[str, ...] = ()
     hide_counts: Flag = False
     require_privacy: Flag = True
+    allow_shared_noise: Flag = False
     most_epsilon_per_study: Limit = 8.0
     most_epsilon_lifetime: Limit = 16.0
     largest_delta: Annotated[float, Field(gt=0, lt=1, strict=True)] = 1e-5

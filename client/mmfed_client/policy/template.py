@@ -34,6 +34,7 @@ POLICY_TEMPLATE = """\
 # The next line also allows studies without differential privacy: their weights may tell something about
 # single patients to whoever sees them. Take it out, or write true, and only studies with it run here.
 require_privacy = false
+# allow_shared_noise = false       # true: noise that is enough only in the masked sum; list `peers` then
 # most_epsilon_per_study = 8.0     # the smaller ε, the less anybody can learn about one patient
 # most_epsilon_lifetime = 16.0     # of all studies of this site together; then no study with it runs any more
 # largest_delta = 1e-5             # must also be below 1 over the number of training patients

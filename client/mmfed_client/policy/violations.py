@@ -88,6 +88,8 @@ def _privacy(policy: Policy, study: Study) -> Iterator[Violation]:
         if policy.require_privacy:
             yield Violation("MMF-328", "the study trains without differential privacy")
         return
+    if privacy.noise == "shared" and not policy.allow_shared_noise:
+        yield Violation("MMF-396", 'it sets `noise = "shared"`')
     most = min(policy.most_epsilon_per_study, policy.most_epsilon_lifetime)
     if privacy.epsilon is None or not 0 < privacy.epsilon <= most:
         yield Violation("MMF-329", f"its epsilon is {privacy.epsilon}, at most {most:g}")

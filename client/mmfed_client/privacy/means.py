@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmfed_client.gate import Exit
 from mmfed_client.privacy.noise import keyed_digest
@@ -21,7 +21,7 @@ class Means:
     secret: bytes
 
 
-def means_of(site: LocalSite, way_out: Exit | None) -> Means:
+def means_of(site: LocalSite, way_out: Exit | None, honest_sites: int = 0) -> Means:
     """Give the means of a site.
 
     Parameters
@@ -29,13 +29,15 @@ def means_of(site: LocalSite, way_out: Exit | None) -> Means:
     way_out
         A real site's exit, whose home holds the secret and whose ledger the account. None in a simulation:
         there the secret follows from the study's seed, so that a run can be repeated, and protects nobody.
+    honest_sites
+        Of how many sites the noise is surely in the sum, where they share it.
 
     Raises
     ------
     PrivacyError
         The plan's own codes when the study cannot be kept private at this site.
     """
-    plan = PrivacyPlan.of(site.study, len(site.fit))
+    plan = replace(PrivacyPlan.of(site.study, len(site.fit)), honest_sites=honest_sites)
     if way_out is None:
         return Means(MemorySpender(plan), keyed_digest(b"simulation", site.study.study.seed, site.name))
     home = way_out.guardian.home

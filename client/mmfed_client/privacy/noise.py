@@ -18,6 +18,7 @@ none is longer than 9.4 deviations.
 from __future__ import annotations
 
 import hmac
+import math
 from hashlib import sha256
 
 import numpy as np
@@ -33,6 +34,9 @@ MOST_UNITS = 2.0**62
 """Beyond this, whole numbers of 64 bits would overflow."""
 
 WORD = 2.0**64
+
+LONGEST_DEVIATE = math.sqrt(2.0 * 64.0 * math.log(2.0))
+"""No normal deviate is longer: they come of uniform numbers of 64 bits."""
 
 
 class SecretStream:
@@ -103,9 +107,24 @@ def noised(total: Tensor, sensitivity: float, sigma: float, stream: SecretStream
         When the numbers are too large for the lattice, or not finite: clipped sums never are.
     """
     unit = sensitivity * 2.0**-LATTICE_BITS
+    whole = noised_units(total, unit, sigma * 2.0**LATTICE_BITS, stream)
+    return torch.from_numpy(whole.astype(np.float64) * unit)
+
+
+def noised_units(total: Tensor, unit: float, spread: float, stream: SecretStream) -> npt.NDArray[np.int64]:
+    """Round a sum to whole multiples of ``unit``, and add noise of deviation ``spread``, rounded as well.
+
+    Returns
+    -------
+    ``(numbers,)`` how many units.
+
+    Raises
+    ------
+    ValueError
+        As :func:`noised`.
+    """
     exact = np.rint(total.detach().cpu().double().numpy() / unit)
-    drawn = np.rint(stream.normal(exact.size) * (sigma * 2.0**LATTICE_BITS))
+    drawn = np.rint(stream.normal(exact.size) * spread)
     if not bool((np.abs(exact) < MOST_UNITS).all() and (np.abs(drawn) < MOST_UNITS).all()):
         raise ValueError("a clipped sum, or its noise, is too large")
-    whole = exact.astype(np.int64) + drawn.astype(np.int64)
-    return torch.from_numpy(whole.astype(np.float64) * unit)
+    return exact.astype(np.int64) + drawn.astype(np.int64)

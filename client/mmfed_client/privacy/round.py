@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from mmfed_client.privacy.gradients import CHUNK, PatientGradients
 from mmfed_client.privacy.inputs import inputs_of
@@ -22,6 +23,7 @@ from mmfed_client.training.reproducible import same_bits
 from mmfed_common.errors import ModelError
 from mmfed_common.heldout import HeldOutRule
 from mmfed_common.model import MultimodalNetwork
+from mmfed_common.privacy import PrivacyPlan
 from mmfed_common.scaling import Scaling
 from mmfed_common.schedule import Place
 from mmfed_common.tasks.multitask import patient_losses
@@ -68,20 +70,12 @@ def train_private_round(
         ``MMF-604`` when a weight becomes non-finite.
     """
     study, plan = site.study, spender.plan
-    if plan.patients != len(site.fit):
-        raise ValueError(f"the plan is for {plan.patients} patients, the site trains on {len(site.fit)}")
-    ids = site.patients.patient_ids
-    HeldOutRule.refuse_held_out(site.held_out[site.fit], [ids[i] for i in site.fit])
-    model = site.load(weights)
-    trained = trained_of(model, place, study.privacy)
-    refuse_inseparable(site, place, tuple(trained))
+    model, trained = begin(site, weights, place, plan)
     anchors = {name: parameter.detach().clone() for name, parameter in trained.items()}
     sparsity = {name: place.stage.sparsity for name in trained if model.shrinks(name)}
     optimiser = build_optimiser(study.training, place.stage, trained, model.shrinks)
     steps_of_epoch = plan.steps_of_round // study.training.local_epochs
-    arrays = {**weights, **{f"scaling.{name}": t for name, t in scaling.to_arrays().items()}}
-    inputs = inputs_of(secret, site, plan, arrays, "train", place.round, repr(proximal_mu))
-    model.train()
+    inputs = inputs_of(secret, site, plan, sent(weights, scaling), "train", place.round, repr(proximal_mu))
     with PatientGradients(model, tuple(trained)).listening() as gradients:
         for step in range(plan.steps_of_round):
             spender.before_step(place.round, step, inputs)
@@ -89,7 +83,7 @@ def train_private_round(
             set_learning_rate(optimiser, place.learning_rate(study.training, step // steps_of_epoch))
             with same_bits(stream.seed()):
                 drawn = site.fit[stream.chosen(len(site.fit), plan.rate)]
-                total = _clipped_sum(site, model, gradients, drawn, scaling, place)
+                total = clipped_sum(site, model, gradients, drawn, scaling, place)
                 expected = plan.rate * plan.patients
                 set_noisy_gradients(trained, total, study.privacy.clipping, plan.sigma, expected, stream)
                 add_pulls(trained, anchors, proximal_mu, sparsity)
@@ -103,7 +97,37 @@ def train_private_round(
     return LocalUpdate(result, len(site.fit), WITHHELD)
 
 
-def _clipped_sum(
+def begin(
+    site: LocalSite, weights: Mapping[str, Tensor], place: Place, plan: PrivacyPlan
+) -> tuple[MultimodalNetwork, dict[str, Parameter]]:
+    """Load the weights, and make sure that clipping patient by patient will mean what it says.
+
+    Returns
+    -------
+    The model in training mode, and the parameters that the stage trains.
+
+    Raises
+    ------
+    PrivacyError, StudyError
+        As :func:`train_private_round`, before anything is paid.
+    """
+    if plan.patients != len(site.fit):
+        raise ValueError(f"the plan is for {plan.patients} patients, the site trains on {len(site.fit)}")
+    ids = site.patients.patient_ids
+    HeldOutRule.refuse_held_out(site.held_out[site.fit], [ids[i] for i in site.fit])
+    model = site.load(weights)
+    trained = trained_of(model, place, site.study.privacy)
+    refuse_inseparable(site, place, tuple(trained))
+    model.train()
+    return model, trained
+
+
+def sent(weights: Mapping[str, Tensor], scaling: Scaling) -> dict[str, Tensor]:
+    """All arrays of a message that a round's result depends on."""
+    return {**weights, **{f"scaling.{name}": tensor for name, tensor in scaling.to_arrays().items()}}
+
+
+def clipped_sum(
     site: LocalSite,
     model: MultimodalNetwork,
     gradients: PatientGradients,

@@ -108,6 +108,16 @@ class BookSpender:
             "rate": mechanism.sample_rate,
             "steps": mechanism.steps,
             "inputs": inputs.hex(),
+            **self._of_whom(),
+        }
+
+    def _of_whom(self) -> dict[str, int]:
+        """Where the noise is shared: what the guarantee rests on."""
+        if not self._plan.honest_sites:
+            return {}
+        return {
+            "honest_sites": self._plan.honest_sites,
+            "colluding_sites": self._plan.colluding_sites,
         }
 
     def _clear(self, missing: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mmfed_client.policy import Policy
+from mmfed_common.privacy import holds_against
 from mmfed_common.study import Stage, Study
 from mmfed_common.study_words import compression_in_words
 
@@ -118,7 +119,7 @@ def _privacy(study: Study) -> str:
     return (
         f"Differential privacy, the unit is one patient: ε = {privacy.epsilon:g}{scaled}, "
         f"δ = {privacy.delta:g} for all rounds together. Each patient's gradient is clipped to length "
-        f"{privacy.clipping:g} and noise is added here before anything leaves.{moves}"
+        f"{privacy.clipping:g} and noise is added here before anything leaves.{moves} {holds_against(study)}"
     )
 
 

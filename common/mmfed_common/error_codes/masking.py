@@ -16,8 +16,8 @@ CODES: dict[str, Code] = {
         'Set `compression = "none"`: masked numbers look random and cannot be made shorter.',
     ),
     "MMF-382": Code(
-        "A study asks for noise that the sites share, which this version does not add.",
-        'Set `[privacy] noise = "site"`: then each update is private by itself, masked or not.',
+        "A study asks for noise that the sites share where it would not make their sum private.",
+        'Set what the message names, or `[privacy] noise = "site"`: then each update is private by itself.',
     ),
     "MMF-383": Code(
         "A sum of a feature over this site's patients is too large to be summed under masks.",
@@ -62,5 +62,20 @@ CODES: dict[str, Code] = {
     "MMF-395": Code(
         "The policy hides the number of patients, which a study without secure aggregation cannot do.",
         "Ask for a study with `[aggregation] secure = true`, or set `hide_counts = false` in policy.toml.",
+    ),
+    "MMF-396": Code(
+        "The policy does not allow noise that the sites share: an update alone would not be private.",
+        'Ask for a study with `[privacy] noise = "site"`, or set `allow_shared_noise = true` in policy.toml '
+        "with `peers`: docs/masking.md says what then rests on the other sites.",
+    ),
+    "MMF-397": Code(
+        "A masked round has too few sites for the noise that they share to be enough.",
+        "Nothing was trained or spent. Let more sites take part, or begin a new version of the study with a "
+        "larger `secure_threshold` or fewer `colluding_sites`.",
+    ),
+    "MMF-398": Code(
+        "A site cannot add its share of the noise to masked numbers exactly enough.",
+        "Nothing was spent. Let fewer parameters move (`[privacy] trainable`), ask for a larger ε, or leave "
+        'sites with so few patients out; `noise = "site"` has none of these limits.',
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,7 +13,12 @@ import torch
 from mmfed_common.arrays import Shapes
 from mmfed_common.masking.fields import MASKED
 from mmfed_common.masking.fixed_point import LARGEST_LOSS, MOST_PATIENTS, FixedPoint
+from mmfed_common.masking.shared_noise import RANGE, shares_noise
 from mmfed_common.masking.stream import Vector
+
+if TYPE_CHECKING:
+    from mmfed_common.schedule import Place
+    from mmfed_common.study import Study
 
 HEAD = 2
 """Patients, and their summed loss."""
@@ -33,6 +39,18 @@ class Layout:
 
     shapes: Shapes
     changes: FixedPoint
+
+    @staticmethod
+    def of(shapes: Shapes, study: Study, place: Place) -> Layout:
+        """The vector of a study's round.
+
+        Where sites share noise, a change is the learning rate times a sum of clipped gradients, so the steps
+        follow from these and not from ``secure_largest_change``.
+        """
+        largest = study.aggregation.secure_largest_change
+        if shares_noise(study):
+            largest = RANGE * study.privacy.clipping * place.learning_rate(study.training, 0)
+        return Layout(shapes, FixedPoint(largest))
 
     @property
     def size(self) -> int:

@@ -32,11 +32,9 @@ def refuse_unmaskable(study: Study, where: str = "") -> None:
     Raises
     ------
     PrivacyError
-        ``MMF-381`` with compression, ``MMF-382`` for shared noise.
+        ``MMF-381`` with compression.
     """
     rule = study.aggregation
-    if study.privacy.noise == "shared":
-        raise PrivacyError("MMF-382", 'the study sets `[privacy] noise = "shared"`', where)
     if not rule.secure:
         return
     if rule.compression != "none":

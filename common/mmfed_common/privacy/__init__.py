@@ -10,7 +10,7 @@ from mmfed_common.privacy.accounting import (
     noise_for,
 )
 from mmfed_common.privacy.plan import PrivacyPlan
-from mmfed_common.privacy.told import told_epsilon, told_privacy
+from mmfed_common.privacy.told import holds_against, told_epsilon, told_privacy
 
 __all__ = [
     "ACCOUNTANT",
@@ -20,6 +20,7 @@ __all__ = [
     "PrivacyPlan",
     "composed",
     "epsilon_of",
+    "holds_against",
     "noise_for",
     "told_epsilon",
     "told_privacy",

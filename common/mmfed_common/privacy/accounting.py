@@ -22,6 +22,10 @@ from mmfed_common.mechanism import Mechanism
 ACCOUNTANT = "PRV (Opacus)"
 """Numerical composition of privacy loss random variables (Gopi et al., 2021)."""
 MECHANISM = "DP-SGD: clipped gradients, patients drawn at random, Gaussian noise on the sum"
+SHARED_MECHANISM = (
+    "clipped gradients of all patients, summed over the sites under masks, with Gaussian noise on the sum of "
+    "which each site adds a share"
+)
 UNIT = "one patient"
 LARGEST_PRV = 60.0
 """An ε beyond which the PRV accountant takes minutes and says nothing that matters."""

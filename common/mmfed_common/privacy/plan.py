@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from mmfed_common.errors import PrivacyError, StudyError
+from mmfed_common.masking.shared_noise import rounds_paid, shares_noise
 from mmfed_common.mechanism import Mechanism, sample_rate, steps_of_round
 from mmfed_common.privacy.accounting import composed, epsilon_of, noise_for
 from mmfed_common.study import Study
@@ -23,13 +24,19 @@ class PrivacyPlan:
         The guarantee that the study promises each of them.
     sigma
         Noise multiplier of a training step: the noise on the sum of clipped gradients has the standard
-        deviation ``sigma · clipping`` in each direction.
+        deviation ``sigma · clipping`` in each direction. Where sites share noise: on that of all of them.
     rate
         Probability with which a patient takes part in a step.
     steps_of_round, total
-        Training steps of one round, and of all rounds.
+        Training steps of one round, and of all rounds. Where sites share noise, some rounds more are planned:
+        each attempt at a round has noise of its own and is paid.
     scaling
         The release of noisy sums of features, where the study pays for one; it comes first.
+    honest_sites
+        Of how many sites the noise is surely in a sum, where they share it; 0 where the site adds all of it,
+        and before the round's sites are known.
+    colluding_sites
+        How many others may help the coordinator meanwhile.
     """
 
     patients: int
@@ -40,6 +47,8 @@ class PrivacyPlan:
     steps_of_round: int
     total: int
     scaling: Mechanism | None = None
+    honest_sites: int = 0
+    colluding_sites: int = 0
 
     @staticmethod
     def of(study: Study, patients: int) -> PrivacyPlan:
@@ -61,18 +70,28 @@ class PrivacyPlan:
             what = f"δ = {delta:g} with {patients} patients: it must be below {1 / max(patients, 1):g}"
             raise PrivacyError("MMF-306", what)
         rate, steps = sample_rate(study.training, patients), steps_of_round(study.training, patients)
-        total = steps * study.training.rounds
+        shared = shares_noise(study)
+        total = steps * (rounds_paid(study.training.rounds) if shared else study.training.rounds)
         scaling = _scaling(study, delta)
         beside = () if scaling is None else (scaling,)
         sigma = noise_for(epsilon, delta, rate, total, beside)
-        if sigma >= rate * patients * math.sqrt(total):
+        # Shared noise is on the sum over all sites, so that a small site is not lost in it.
+        if not shared and sigma >= rate * patients * math.sqrt(total):
             raise PrivacyError(
                 "MMF-371",
                 f"with {patients} patients and {total} steps the least noise for ε = {epsilon:g} at "
                 f"δ = {delta:g} would be {sigma:g} on the sum of {rate * patients:g} patients a step: "
                 "over all steps more than all of them together can contribute to one weight",
             )
-        return PrivacyPlan(patients, epsilon, delta, sigma, rate, steps, total, scaling)
+        helping = privacy.colluding_sites if shared else 0
+        return PrivacyPlan(
+            patients, epsilon, delta, sigma, rate, steps, total, scaling, colluding_sites=helping
+        )
+
+    @property
+    def site_sigma(self) -> float:
+        """Noise multiplier of what this site adds: all of ``sigma``, or its share."""
+        return self.sigma / math.sqrt(self.honest_sites or 1)
 
     @property
     def scaling_sigma(self) -> float | None:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mmfed_common import messages as m
 from mmfed_common.errors import NetworkError
-from mmfed_common.masking.fixed_point import FixedPoint
 from mmfed_common.masking.layout import Layout
 from mmfed_common.masking.stream import Vector
 from mmfed_server.guard import Checked
@@ -60,8 +59,7 @@ class MaskedRound(TrainingRound):
         scaling: Mapping[str, Tensor],
         refusals: list[Refusal],
     ) -> RoundOutcome:
-        changes = FixedPoint(self.study.aggregation.secure_largest_change)
-        layout = Layout(self._shapes(weights), changes)
+        layout = Layout.of(self._shapes(weights), self.study, self.place)
         parties = exchange.begin(chosen, refusals)
         messages, size = self._messages(parties.senders, weights, scaling)
         names = self.roster.name_of(parties.senders)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmfed_common.errors import PrivacyError
+from mmfed_common.masking.shared_noise import least_summed, shares_noise
 from mmfed_common.model import build_model
 from mmfed_common.privacy import PrivacyPlan
 from mmfed_common.schedule import trained_parameters
@@ -32,7 +33,8 @@ class SiteNoise:
         be kept private there, with the code of the reason.
     ratio
         Length of the noise, ``sigma · √parameters``, over the longest sum that the patients of a step can
-        give, all of them pulling one way: their number on average.
+        give, all of them pulling one way: their number on average. Where sites share noise: over those of
+        the fewest sites of this size whose sum is opened.
     """
 
     patients: int
@@ -69,6 +71,7 @@ def noise_costs(study: Study, topology: Topology, sites: Sequence[int] = SITES) 
     model = build_model(study, topology)
     numbers = {name: parameter.numel() for name, parameter in model.named_parameters()}
     plans = {patients: _plan(study, patients) for patients in sites}
+    summed = least_summed(study.aggregation) if shares_noise(study) else 1
     costs = []
     for stage_number, stage in enumerate(study.training.stages, start=1):
         for choice in BY_SIZE:
@@ -77,7 +80,7 @@ def noise_costs(study: Study, topology: Topology, sites: Sequence[int] = SITES) 
             if not names:
                 continue
             count = sum(numbers[name] for name in names)
-            rows = tuple(_site(patients, plans[patients], count) for patients in sites)
+            rows = tuple(_site(patients, plans[patients], count, summed) for patients in sites)
             costs.append(NoiseCost(choice, stage_number, count, choice == study.privacy.trainable, rows))
     return tuple(costs)
 
@@ -89,8 +92,8 @@ def _plan(study: Study, patients: int) -> PrivacyPlan | str:
         return error.code
 
 
-def _site(patients: int, plan: PrivacyPlan | str, parameters: int) -> SiteNoise:
+def _site(patients: int, plan: PrivacyPlan | str, parameters: int, summed: int) -> SiteNoise:
     if isinstance(plan, str):
         return SiteNoise(patients, None, None, plan)
-    ratio = plan.sigma * math.sqrt(parameters) / (plan.rate * patients)
+    ratio = plan.sigma * math.sqrt(parameters) / (plan.rate * patients * summed)
     return SiteNoise(patients, plan.sigma, ratio)

@@ -170,8 +170,10 @@ def attention_only(study: Study) -> Study:
 
 
 def alone(study: Study) -> Study:
-    """The same study for one site: no other needs to take part."""
-    return study.with_changes(aggregation={"minimum_sites": 1, "fraction": 1.0})
+    """The same study for one site: no other takes part, so there is no sum to mask and no noise to share."""
+    return study.with_changes(
+        aggregation={"minimum_sites": 1, "fraction": 1.0, "secure": False}, privacy={"noise": "site"}
+    )
 
 
 def _network(

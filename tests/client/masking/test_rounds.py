@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flwr.app import Message
-from flwr.clientapp import ClientApp
+from tests.client.masking.coordinator import OTHERS, Coordinator, code
 from tests.client.small_home import OPEN, SmallHome, context, local_site, question, weights_of
 from tests.server.faulty_federation import reference_contract
 from tests.server.masking.protocol import enrolled
@@ -20,18 +17,14 @@ from mmfed_client.app import make_client_app
 from mmfed_client.gate import Gate
 from mmfed_client.masking.numbers import numbers_of
 from mmfed_client.masking.peers import PEERS
-from mmfed_client.masking.session import MaskingSession
 from mmfed_client.training import LocalSite, LocalUpdate
 from mmfed_common import messages as m
 from mmfed_common.errors import PrivacyError
 from mmfed_common.masking import fields as f
 from mmfed_common.masking.fixed_point import FixedPoint
-from mmfed_common.masking.keys import Session
 from mmfed_common.masking.layout import Layout
 from mmfed_common.seal import check_seal
 from mmfed_common.study import Study
-
-OTHERS = ("site-1", "site-2", "site-3")
 
 
 def secure_study(**aggregation: Any) -> Study:
@@ -54,75 +47,6 @@ def small(tmp_path: Path, study: Study) -> SmallHome:
     found = SmallHome.make(tmp_path)
     found.approve(study)
     return found
-
-
-def code(answer: Message) -> str:
-    """The code of a refusal; empty for an answer."""
-    return (answer.error.reason or "")[:7] if answer.has_error() else ""
-
-
-@dataclass
-class Coordinator:
-    """Plays the server and three more sites against the app of one."""
-
-    app: ClientApp
-    site: LocalSite
-    number: int = 1
-    session: Session = field(init=False)
-    peers: dict[str, MaskingSession] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.again()
-
-    def again(self) -> None:
-        """Begin another attempt at the round."""
-        study = self.site.study
-        self.session = Session(study.hash, self.number, secrets.token_hex(16))
-        rule = study.aggregation
-        self.peers = {name: MaskingSession(self.session, name, enrolled(name), rule) for name in OTHERS}
-
-    def ask(self, kind: str, record: dict[str, Any], **records: Any) -> Message:
-        content = f.config({f.SESSION: self.session.token, **record})
-        message = question(kind, self.site.study.hash, self.number, **{m.MASKING: content, **records})
-        return self.app(message, context())
-
-    def keys(self) -> Message:
-        answer = self.ask(m.MASK_KEYS, {})
-        if not answer.has_error():
-            (own,) = f.read_peers(answer.content.config_records[m.MASKING])
-            self.listed = [own, *(peer.own for peer in self.peers.values())]
-        return answer
-
-    def shares(self, threshold: int = 3) -> Message:
-        answer = self.ask(m.MASK_SHARES, {f.THRESHOLD: threshold, **f.write_peers(self.listed)})
-        if not answer.has_error():
-            self.sealed = [f.items(answer.content.config_records[m.MASKING], f.SEALED)]
-            self.sealed += [peer.share(self.listed, threshold) for peer in self.peers.values()]
-        return answer
-
-    def train(self) -> Message:
-        names = [peer.site for peer in self.listed]
-        record = {f.SITES: names, f.SEALED: [sealed[0] for sealed in self.sealed]}
-        answer = self.ask(m.TRAIN, record, **weights_of(self.site, self.number))
-        for place, peer in enumerate(self.peers.values(), start=1):
-            vector = answer.content.array_records[m.ARRAYS][f.MASKED].numpy().copy()
-            peer.mask(names, [sealed[place] for sealed in self.sealed], vector)
-        return answer
-
-    def agree(self, gone: Sequence[str] = ()) -> Message:
-        self.alive = [peer.site for peer in self.listed if peer.site not in gone]
-        answer = self.ask(m.MASK_AGREE, {f.ALIVE: self.alive, f.GONE: list(gone)})
-        left = [peer for peer in self.peers.values() if peer.site not in gone]
-        self.tags = {peer.site: peer.agree(self.alive, gone)[0] for peer in left}
-        return answer
-
-    def open(self) -> Message:
-        return self.ask(m.MASK_OPEN, {f.SITES: list(self.tags), f.TAGS: list(self.tags.values())})
-
-    def all(self, gone: Sequence[str] = ()) -> list[Message]:
-        """A whole round."""
-        steps: list[Callable[[], Message]] = [self.keys, self.shares, self.train]
-        return [step() for step in steps] + [self.agree(gone), self.open()]
 
 
 def test_every_step_is_signed_and_has_its_receipt_and_the_peers_are_written_down(

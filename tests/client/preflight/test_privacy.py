@@ -69,3 +69,27 @@ def test_without_differential_privacy_there_is_nothing_to_say(site: Site) -> Non
     site.write().approve()
     (found,) = site.check("privacy")
     assert found.state is State.NOT_APPLICABLE
+
+
+def shared(site: Site, epsilon: float) -> Site:
+    site.content["training"] |= {"batch": 0, "local_epochs": 1, "optimiser": "sgd", "gradient_clip": 0}
+    site.content["aggregation"] = {"secure": True, "minimum_sites": 3}
+    private(site, epsilon)
+    site.content["privacy"]["noise"] = "shared"
+    site.home.policy_file.write_text(f"{POLICY.format(lifetime=16.0)}allow_shared_noise = true\n")
+    site.write().approve()
+    return site
+
+
+def test_noise_that_is_shared_is_told_with_what_it_rests_on(site: Site) -> None:
+    (found,) = shared(site, 3.0).check("privacy")
+    assert found.state is State.OK, found
+    assert "of which this site adds a share" in found.what
+    assert "no more than 1 of a round's sites help it" in found.what
+    (step,) = site.check("training step")
+    assert step.state is State.OK, step
+
+
+def test_a_share_that_does_not_fit_beside_few_patients_is_told_before_round_1(site: Site) -> None:
+    (found,) = shared(site, 0.05).check("privacy")
+    assert (found.state, found.code) == (State.FAULT, "MMF-398"), found

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import secrets
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from tests.client.privacy.private_sites import private_site
+from tests.client.privacy.shared_sites import EVERYTHING, ONE_STEP, numbers, shared_study
 from tests.server.masking.protocol import (
     Dropouts,
     Transcript,
@@ -116,12 +119,21 @@ def moved(vectors: dict[str, Vector]) -> dict[str, Vector]:
     return {**vectors, "site-1": vectors["site-1"] + change, "site-2": vectors["site-2"] - change}
 
 
-def test_the_server_cannot_tell_two_runs_apart_that_have_the_same_sum() -> None:
+def noisy_shares() -> dict[str, Vector]:
+    """What five sites mask where they share the noise of their sum; its first numbers."""
+    study = shared_study(training={**ONE_STEP, "stages": EVERYTHING})
+    return {name: numbers(private_site(study, 40, name), 2.0, 2)[:50] for name in site_names(5)}
+
+
+@pytest.mark.parametrize("made", [lambda: vectors_of(5), noisy_shares], ids=["updates", "noisy shares"])
+def test_the_server_cannot_tell_two_runs_apart_that_have_the_same_sum(
+    made: Callable[[], dict[str, Vector]],
+) -> None:
     """Everything it saw, with every seed that was opened taken off: uniform in both runs, and alike.
 
     The other records (keys, sealed shares, tags, shares) are made before or without the updates.
     """
-    vectors = vectors_of(5)
+    vectors = made()
     runs = (vectors, moved(vectors))
     views: list[list[Vector]] = [[], []]
     for which, told in enumerate(runs):
@@ -130,12 +142,12 @@ def test_the_server_cannot_tell_two_runs_apart_that_have_the_same_sum() -> None:
             assert np.array_equal(seen.opened, summed(vectors, set(vectors) - {"site-4"}))
             views[which].append(np.stack([mask_less(seen, f"site-{number}") for number in range(4)]))
     for which in (0, 1):
-        numbers = np.stack(views[which]).view(np.uint64)  # runs × sites × size
+        seen_numbers = np.stack(views[which]).view(np.uint64)  # runs × sites × size
         for site in range(4):
-            counts, _ = np.histogram((numbers[:, site] >> 60).astype(int), bins=16, range=(0, 16))
+            counts, _ = np.histogram((seen_numbers[:, site] >> 60).astype(int), bins=16, range=(0, 16))
             expected = counts.sum() / 16
             assert ((counts - expected) ** 2 / expected).sum() < 50  # χ², 15 degrees: p < 1e-5
-        bits = np.unpackbits(numbers.view(np.uint8))
+        bits = np.unpackbits(seen_numbers.view(np.uint8))
         assert abs(bits.mean() - 0.5) < 5 * 0.5 / np.sqrt(bits.size)
     one, two = (np.stack(v).view(np.uint64).reshape(-1, 50) for v in views)
     first, second = np.sort(one.ravel()), np.sort(two.ravel())
