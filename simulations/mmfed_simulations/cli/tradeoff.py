@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,6 +11,13 @@ from mmfed_common.command_line.output import AsJson, print_json, progress_bar, s
 from mmfed_common.errors import StudyError
 from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, OutFolder, StudyFile
 from mmfed_simulations.cli.compare import Folds
+
+
+class Noise(StrEnum):
+    """Who adds the noise."""
+
+    site = "site"
+    shared = "shared"
 
 
 def tradeoff(
@@ -24,6 +32,13 @@ def tradeoff(
     trainable: Annotated[
         list[str] | None,
         typer.Option(help="What moves: linear, heads, adapters, all; may be given again. By default each."),
+    ] = None,
+    noise: Annotated[
+        list[Noise] | None,
+        typer.Option(
+            help="site: each site adds all of it; shared: each a share, under secure aggregation; may be "
+            "given again. By default site."
+        ),
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="How often each is trained, with other noise.")] = 3,
     folds: Annotated[
@@ -41,6 +56,7 @@ def tradeoff(
 
         mmfed-simulate tradeoff study.toml --cohort sites --out t --delta 1e-3
         mmfed-simulate tradeoff study.toml --cohort sites --out t --delta 1e-3 --epsilon 3 --draws 5
+        mmfed-simulate tradeoff study.toml --cohort sites --out t --delta 1e-3 --noise site --noise shared
     """
     from mmfed_common.trainable import BY_SIZE
     from mmfed_simulations.cli.loading import load
@@ -61,6 +77,7 @@ def tradeoff(
             epsilons=epsilon or (8.0, 3.0, 1.0),
             delta=delta,
             trainables=[choice for choice in BY_SIZE if choice in (trainable or BY_SIZE)],
+            noises=[one.value for one in noise or (Noise.site,)],
             draws=draws,
             folds=None if folds is None else folds.value,
             workers=workers,

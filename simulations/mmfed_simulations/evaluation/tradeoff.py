@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from rich.table import Table
 
 from mmfed_client.cohort import Cohort
 from mmfed_common.durable import write_durably
+from mmfed_common.masking.rules import LEAST_PEERS
 from mmfed_common.metrics import Censoring, Estimate
 from mmfed_common.model_card import format_estimate, metric_name
 from mmfed_common.study import Study
@@ -33,23 +34,31 @@ from mmfed_simulations.evaluation.scores import Scoring
 from mmfed_simulations.evaluation.tasks_cache import Progress
 from mmfed_simulations.evaluation.variants import Variant, train_variants
 
+Noise = Literal["site", "shared"]
 ARM = "federated"
 WITHOUT_PRIVACY = "∞"
+WHOSE: dict[Noise, str] = {"site": "each site", "shared": "all sites"}
 METRIC: dict[str, str] = {"survival": "c_index", "response": "auroc", "toxicity": "auroc_macro"}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to train: ε (None: without privacy), what may move, and the number of the draw of noise."""
+    """One way to train: ε (None: without privacy), what may move, who adds the noise, and which draw."""
 
     epsilon: float | None
     trainable: Trainable
+    noise: Noise = "site"
     draw: int = 0
+
+    @property
+    def key(self) -> tuple[float | None, Trainable, Noise]:
+        """All but the draw."""
+        return self.epsilon, self.trainable, self.noise
 
     @property
     def name(self) -> str:
         """As an arm of the table of predictions."""
-        return f"{self.epsilon} {self.trainable} {self.draw}"
+        return f"{self.epsilon} {self.trainable} {self.noise} {self.draw}"
 
 
 WITHOUT = Choice(None, "all")
@@ -62,8 +71,8 @@ class Cost:
 
     Attributes
     ----------
-    epsilon, trainable
-        The guarantee of each site, None without privacy; and what moved.
+    epsilon, trainable, noise
+        The guarantee of each site, None without privacy; what moved; and who added the noise.
     task, metric
         Which figure.
     figure, loss
@@ -77,6 +86,7 @@ class Cost:
 
     epsilon: float | None
     trainable: Trainable
+    noise: Noise
     task: str
     metric: str
     figure: Estimate
@@ -94,6 +104,7 @@ def tradeoff(
     epsilons: Sequence[float],
     delta: float,
     trainables: Sequence[Trainable] = BY_SIZE,
+    noises: Sequence[Noise] = ("site",),
     draws: int = 3,
     folds: FoldRule | None = None,
     workers: int = 2,
@@ -107,6 +118,9 @@ def tradeoff(
         With or without differential privacy; its clipping is taken.
     epsilons, delta
         Guarantees of each site.
+    noises
+        ``"site"``: each site adds all the noise. ``"shared"``: each adds a share, under secure aggregation,
+        and nothing else pulls on the weights (no decay, no sparsity), as such a study must have it.
     draws
         How often each private variant is trained, each time with other noise.
     out
@@ -119,7 +133,7 @@ def tradeoff(
     """
     rule = folds or ("random" if cohort.folds is None else "cohort")
     plan = plan_folds(study, cohort, rule)
-    choices = list(_choices(epsilons, trainables, draws))
+    choices = list(_choices(epsilons, trainables, noises, draws))
     variants = {choice.name: Variant(ARM, partial(_private, choice, delta)) for choice in choices}
     predictions = train_variants(variants, plan, topology, out, workers, progress)
     costs = list(_costs(study, plan, choices, predictions))
@@ -128,14 +142,17 @@ def tradeoff(
     return costs
 
 
-def _choices(epsilons: Sequence[float], trainables: Sequence[Trainable], draws: int) -> Iterator[Choice]:
+def _choices(
+    epsilons: Sequence[float], trainables: Sequence[Trainable], noises: Sequence[Noise], draws: int
+) -> Iterator[Choice]:
     yield WITHOUT
     for trainable in trainables:
         if trainable != WITHOUT.trainable:
             yield Choice(None, trainable)
         for epsilon in sorted(epsilons, reverse=True):
-            for draw in range(draws):
-                yield Choice(epsilon, trainable, draw)
+            for noise in noises:
+                for draw in range(draws):
+                    yield Choice(epsilon, trainable, noise, draw)
 
 
 def _private(choice: Choice, delta: float, study: Study) -> Study:
@@ -143,8 +160,17 @@ def _private(choice: Choice, delta: float, study: Study) -> Study:
     privacy: dict[str, Any] = {"mode": "none", "epsilon": None, "delta": None, "trainable": choice.trainable}
     if choice.epsilon is None:
         return study.with_changes(privacy=privacy)
-    privacy |= {"mode": "dp", "epsilon": choice.epsilon, "delta": delta}
-    return study.with_changes(privacy=privacy, study={"seed": study.study.seed + choice.draw})
+    privacy |= {"mode": "dp", "epsilon": choice.epsilon, "delta": delta, "noise": choice.noise}
+    seeded = study.with_changes(study={"seed": study.study.seed + choice.draw})
+    if choice.noise == "site":
+        return seeded.with_changes(privacy=privacy)
+    only_gradients = {"weight_decay": 0.0, "sparsity": 0.0}
+    stages = [stage.model_dump(mode="json") | only_gradients for stage in study.training.stages]
+    return seeded.with_changes(
+        privacy=privacy,
+        aggregation={"secure": True, "minimum_sites": max(LEAST_PEERS, study.aggregation.minimum_sites)},
+        training={"stages": stages, "gradient_clip": 0},
+    )
 
 
 def _costs(
@@ -152,8 +178,8 @@ def _costs(
 ) -> Iterator[Cost]:
     follow_up = {f.name: Censoring(*training_follow_up(plan.cohort, plan.held_out(f))) for f in plan.folds}
     scoring = Scoring(study, predictions, follow_up)
-    for key in dict.fromkeys((c.epsilon, c.trainable) for c in choices):
-        same = [c for c in choices if (c.epsilon, c.trainable) == key]
+    for key in dict.fromkeys(c.key for c in choices):
+        same = [c for c in choices if c.key == key]
         found = [scoring.estimates(c.name) for c in same]
         for task in found[0]:
             metric = METRIC[task]
@@ -189,12 +215,13 @@ def plain_costs(costs: Sequence[Cost]) -> list[dict[str, Any]]:
 def tradeoff_table(costs: Sequence[Cost]) -> Table:
     """One row an ε and choice of what moves."""
     table = Table(title="what differential privacy costs", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("moves", "ε of a site", "task", "figure", "loss", "sd of the noise"):
-        table.add_column(name, justify="left" if name in ("moves", "task") else "right")
+    for name in ("moves", "ε of a site", "noise of", "task", "figure", "loss", "sd of the noise"):
+        table.add_column(name, justify="left" if name in ("moves", "noise of", "task") else "right")
     for cost in costs:
         table.add_row(
             cost.trainable,
             WITHOUT_PRIVACY if cost.epsilon is None else f"{cost.epsilon:g}",
+            "" if cost.epsilon is None else WHOSE[cost.noise],
             f"{cost.task}, {metric_name(cost.metric)}",
             format_estimate(cost.figure.as_dict()),
             ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,3 +86,28 @@ def test_the_table_names_what_moved_and_its_epsilon(costs: list[Cost]) -> None:
     columns = tradeoff_table(costs).columns
     assert list(columns[0].cells) == ["all", "linear", "linear", "linear"]
     assert list(columns[1].cells) == ["∞", "∞", "500", "0.25"]
+
+
+def test_noise_that_sites_share_stands_beside_noise_of_each(tmp_path: Path) -> None:
+    found = tradeoff(
+        TOY,
+        aged_cohort(),
+        toy_topology(),
+        tmp_path,
+        epsilons=(2.0,),
+        delta=1e-3,
+        trainables=("linear",),
+        noises=("site", "shared"),
+        draws=1,
+        workers=1,
+    )
+    assert [(cost.epsilon, cost.noise) for cost in found] == [
+        (None, "site"),
+        (None, "site"),
+        (2.0, "site"),
+        (2.0, "shared"),
+    ]
+    figures = [cost.figure.estimate or 0.0 for cost in found]
+    assert figures[2] != figures[3]
+    assert figures[3] > 0.6
+    assert list(tradeoff_table(found).columns[2].cells) == ["", "", "each site", "all sites"]
