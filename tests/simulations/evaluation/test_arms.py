@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.client.privacy.shared_sites import shared_study
 from tests.simulations.evaluation.toy_cohort import GENES, STUDY, toy_cohort, toy_topology
 
 from mmfed_common.model import build_model
-from mmfed_simulations.evaluation.arms import attention_only, single_modality, trainable
+from mmfed_simulations.evaluation.arms import alone, attention_only, single_modality, trainable
 from mmfed_simulations.evaluation.folds import plan_folds
 from mmfed_simulations.evaluation.late_fusion import late_fusion
 from mmfed_simulations.evaluation.site_data import (
@@ -104,6 +105,14 @@ def test_which_sites_can_train_alone() -> None:
     assert all(trainable(FOLD.study, site) for site in SITES[1:])
     demanding = FOLD.study.with_changes(aggregation={"minimum_patients": 30})
     assert not any(trainable(demanding, site) for site in SITES)
+
+
+def test_a_site_alone_has_no_sum_to_mask_and_no_noise_to_share() -> None:
+    shared = shared_study()
+    lonely = alone(shared)
+    assert (lonely.aggregation.secure, lonely.aggregation.minimum_sites) == (False, 1)
+    assert lonely.privacy.noise == "site"
+    assert (lonely.privacy.epsilon, lonely.training) == (shared.privacy.epsilon, shared.training)
 
 
 def test_late_fusion_by_hand() -> None:
