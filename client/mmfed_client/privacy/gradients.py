@@ -21,7 +21,10 @@ from mmfed_client.privacy.layers import RULES, PatientParts, parts_of, positions
 from mmfed_common.errors import PrivacyError
 
 MARGIN = 2.0**-14
-"""Gradients are clipped to ``clipping · (1 − MARGIN)``: room for rounding in float32 and to the lattice."""
+"""Gradients are clipped to ``clipping / (1 + MARGIN · parts)``: room for rounding in float32.
+
+For each part of a sum: who is not drawn moves the others between the parts, and so all their rounding.
+"""
 
 SHORTEST = 1e-300
 """Stands for the length of a gradient of 0, which is not divided by."""
@@ -98,7 +101,7 @@ class PatientGradients:
                 del table.forward
             self._forget()
 
-    def clipped_sum(self, losses: Callable[[], Tensor], clipping: float) -> ClippedSum:
+    def clipped_sum(self, losses: Callable[[], Tensor], clipping: float, parts: int = 1) -> ClippedSum:
         """Clip each patient's gradient to ``clipping`` and sum.
 
         A patient whose gradient is not finite adds nothing: that there is one must not show.
@@ -107,13 +110,16 @@ class PatientGradients:
         ----------
         losses
             Computes ``(patients,)`` losses, or their sum, with the model.
+        parts
+            At most so many such sums make up the one that must not show anybody.
         """
         self._pass(losses)
+        longest = clipping / (1.0 + MARGIN * parts)
         with torch.no_grad():
             squares = [part.squares for part in self._parts.values()]
             lengths = torch.stack(squares).sum(dim=0).sqrt() if squares else torch.zeros(self._patients)
             broken = ~lengths.isfinite()
-            factor = (clipping * (1.0 - MARGIN) / lengths.clamp(min=SHORTEST)).clamp(max=1.0)
+            factor = (longest / lengths.clamp(min=SHORTEST)).clamp(max=1.0)
             left_out = broken if bool(broken.any()) else None
             factor = factor.double().masked_fill(broken, 0.0)
             sums = {name: self._mixed(name, factor, left_out) for name in self.names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -136,6 +137,7 @@ def clipped_sum(
     place: Place,
 ) -> Tensor:
     """Sum the clipped gradients of some patients: all parameters end to end, float64 on the CPU."""
+    parts = math.ceil(len(site.fit) / CHUNK)  # of all patients, not of those drawn: it must not tell of them
     total = torch.zeros(gradients.width, dtype=torch.float64)
     for start in range(0, len(drawn), CHUNK):
         patients = site.take(drawn[start : start + CHUNK])
@@ -144,5 +146,5 @@ def clipped_sum(
             predictions = model(patients, scaling, place.stage.level)  # noqa: B023 - called at once
             return patient_losses(model, predictions, patients.outcomes)  # noqa: B023
 
-        total += gradients.clipped_sum(losses, site.study.privacy.clipping).flat
+        total += gradients.clipped_sum(losses, site.study.privacy.clipping, parts).flat
     return total

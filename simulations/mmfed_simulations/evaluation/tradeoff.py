@@ -157,7 +157,8 @@ def _choices(
 
 def _private(choice: Choice, delta: float, study: Study) -> Study:
     """The study with a choice's privacy; another draw has another seed."""
-    privacy: dict[str, Any] = {"mode": "none", "epsilon": None, "delta": None, "trainable": choice.trainable}
+    privacy: dict[str, Any] = {"mode": "none", "epsilon": None, "delta": None, "noise": "site"}
+    privacy["trainable"] = choice.trainable
     if choice.epsilon is None:
         return study.with_changes(privacy=privacy)
     privacy |= {"mode": "dp", "epsilon": choice.epsilon, "delta": delta, "noise": choice.noise}

@@ -170,6 +170,14 @@ def test_nobody_is_longer_than_the_clipping_allows() -> None:
             assert float(total.norm()) <= 0.3 * (1 - MARGIN / 2)
 
 
+def test_a_sum_of_many_parts_leaves_room_for_the_rounding_of_each() -> None:
+    model = nn.Linear(3, 2)
+    x = 100.0 * torch.randn(1, 3)
+    with PatientGradients(model, ("weight", "bias")).listening() as gradients:
+        total = gradients.clipped_sum(lambda: model(x).square().sum(dim=1), 0.3, parts=16).flat
+    assert float(total.norm()) == pytest.approx(0.3 / (1 + 16 * MARGIN), rel=MARGIN / 2)
+
+
 @pytest.mark.parametrize(
     "layer",
     [nn.Conv1d(2, 2, 1), nn.BatchNorm1d(2), nn.MultiheadAttention(4, 2), nn.Embedding(3, 2, padding_idx=0)],

@@ -55,7 +55,7 @@ def test_without_noise_a_step_is_the_mean_of_clipped_gradients() -> None:
         patient_losses(model, model(one, scaling), one.outcomes).sum().backward()
         own = flat({n: p.grad for n, p in model.named_parameters() if p.grad is not None}).double()
         lengths.append(float(own.norm()))
-        total += own * min(1.0, clipping * (1 - MARGIN) / lengths[-1])
+        total += own * min(1.0, clipping / (1 + MARGIN) / lengths[-1])
     assert min(lengths) < clipping < max(lengths)
     expected = flat(start).double() - total / len(site.fit)
     torch.testing.assert_close(flat(update.trained).double(), expected, rtol=1e-5, atol=1e-6)
