@@ -33,9 +33,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# Real processes over TLS, the long form: a hundred kills among them. An hour on two cores.
+# The long forms: real processes over TLS with a hundred kills, and everything else that takes too long for `make test`.
+# About two hours on two cores.
 e2e: $(STAMP)
 	$(BIN)/python -m pytest tests/e2e -m "e2e or not e2e" --timeout=7200
+	$(BIN)/python -m pytest tests --ignore=tests/e2e -m e2e --timeout=7200
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

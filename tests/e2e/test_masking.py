@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.e2e.consortium import OnDisk, write_consortium
 from tests.e2e.killing import kill_at_random, repeats
 
@@ -54,6 +55,7 @@ def test_three_sites_mask_and_a_kill_changes_nothing(tmp_path: Path) -> None:
             assert set(peers) == names
 
 
+@pytest.mark.e2e
 def test_kills_of_server_and_sites_in_any_step_change_nothing(tmp_path: Path) -> None:
     """A round that was opened and lost is opened again for the same sites, and for no others."""
     there = write_secure(tmp_path / "consortium")

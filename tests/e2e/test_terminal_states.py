@@ -85,6 +85,7 @@ def warned(status: dict[str, Any], words: str) -> str:
     return next((warning for warning in status["warnings"] if words in warning), "")
 
 
+@pytest.mark.e2e
 def test_who_is_gone_or_no_longer_trusted_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there = consortium(tmp_path / "consortium", 2, least=2)
     site, other = there.cohorts

@@ -27,7 +27,7 @@ from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 from mmfed_common.tasks import multitask
 
-BATCHES = 1000
+BATCHES = (200, pytest.param(1000, marks=pytest.mark.e2e))
 """Batches in all, over losses and heads."""
 
 
@@ -149,7 +149,8 @@ TASKS = (
 
 
 @pytest.mark.parametrize("dropped", TASKS, ids=["all tasks", "survival", "response", "toxicity", "no genes"])
-def test_no_patient_moves_the_sum_by_more_than_the_clipping(dropped: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("batches", BATCHES)
+def test_no_patient_moves_the_sum_by_more_than_the_clipping(dropped: tuple[str, ...], batches: int) -> None:
     """For every loss and head, over random batches, weights, sizes and clippings."""
     contract = {key: value for key, value in CONTENT["contract"].items() if key not in dropped}
     model_section = {"hidden": 8, "heads": 2, "layers": 1, "dropout": 0.0, "modality_dropout": 0.0}
@@ -167,7 +168,7 @@ def test_no_patient_moves_the_sum_by_more_than_the_clipping(dropped: tuple[str, 
 
             return gradients.clipped_sum(losses, clipping).flat
 
-        for number in range(BATCHES // len(TASKS)):
+        for number in range(batches // len(TASKS)):
             if number % 20 == 0:
                 randomise(model, number)
             count = int(torch.randint(1, 33, (1,), generator=sizes))

@@ -19,7 +19,7 @@ from mmfed_server.record.catalogue import RunCatalogue
 from mmfed_server.record.database_record import DatabaseRecord
 from mmfed_server.record.state import RunState, SiteTotals
 
-KILLS = 50
+KILLS = (12, pytest.param(50, marks=pytest.mark.e2e))
 NUMBERS = 60_000
 """Of a model: enough for a commit to take some time, few enough for many commits."""
 LONGEST = 0.6
@@ -95,8 +95,9 @@ def killed_once(url: str, run: str, folder: Path, seconds: float) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_fifty_kills_in_the_middle_of_commits(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+@pytest.mark.parametrize("kills", KILLS)
+def test_kills_in_the_middle_of_commits(
+    kind: str, kills: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     url = f"sqlite:///{tmp_path / 'runs.sqlite'}"
     if kind == "postgresql":
@@ -106,7 +107,7 @@ def test_fifty_kills_in_the_middle_of_commits(
     engine.dispose()
     draw = random.Random(11)
     last = commits = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         told = killed_once(url, run, tmp_path, draw.uniform(0.0, LONGEST))
         assert told[0] in (last, last + 1)  # what was told is there; at most the commit after it came, too
         assert told == list(range(told[0], told[-1] + 1))
@@ -116,7 +117,7 @@ def test_fifty_kills_in_the_middle_of_commits(
     catalogue, record = RunCatalogue(engine), DatabaseRecord(engine, run, tmp_path)
     state = record.load()
     assert number_of(state) in (last, last + 1)
-    assert commits >= KILLS // 5
+    assert commits >= kills // 5
     assert [entry["round"] for entry in catalogue.rounds(run)] == list(range(1, number_of(state) + 1))
     assert catalogue.run(run).next_round == number_of(state) + 1
     record.rewind(state)
