@@ -106,6 +106,8 @@ class Proxy:
         event: Message = {}
         while event.get("more_body", True):
             event = await receive()
+            if event["type"] == "http.disconnect":  # comes again and again
+                return
             body += event.get("body", b"")
         if status := self.status_of(scope["path"]):
             await answer(send, status, self.body, "text/html")
@@ -145,4 +147,5 @@ def proxy(small: SmallLink) -> Iterator[tuple[str, Proxy]]:
         yield f"localhost:{port}", app
     finally:
         server.should_exit = True
-        thread.join(5)
+        thread.join(10)
+        assert not thread.is_alive(), "the proxy does not end"
