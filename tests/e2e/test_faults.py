@@ -208,6 +208,7 @@ def _cut(federation: Federation, site: str, wire: CuttableWire, seconds: float) 
     return f"{told}; the server {'has' if absent else 'has not yet'} missed it", back
 
 
+@pytest.mark.e2e
 def test_sites_and_server_lose_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = cut_and_killed(tmp_path, 14, 15.0).of(faults=4)
     with capsys.disabled():

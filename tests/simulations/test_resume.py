@@ -52,7 +52,7 @@ def without_times(out: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["fedadam", "fedavg-int8"])
+@pytest.mark.parametrize("strategy", ["fedadam", pytest.param("fedavg-int8", marks=pytest.mark.e2e)])
 def test_a_run_killed_again_and_again_gives_the_bytes_of_the_undisturbed_run(
     strategy: str, tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ def run_on_small_disk(folder: Path, seed: int, *words: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_full_again_and_again_the_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     undisturbed = run_on_small_disk(tmp_path / "undisturbed", 0, "undisturbed")
     assert undisturbed["codes"] == []

@@ -36,10 +36,8 @@ def test_three_or_twenty_sites_need_the_same_memory() -> None:
     assert abs(growth(20, SMALL) - growth(3, SMALL)) < 0.3 * SMALL
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("strategy", "models"), [("fedavg", 2), pytest.param("fedadam", 4, marks=pytest.mark.e2e)]
-)
+@pytest.mark.e2e
+@pytest.mark.parametrize(("strategy", "models"), [("fedavg", 2), ("fedadam", 4)])
 def test_a_larger_model_needs_twice_its_growth(strategy: str, models: int) -> None:
     """The slope over the model's size, in which no constant hides."""
     slope = (growth(3, LARGE, strategy) - growth(3, SMALL, strategy)) / (LARGE - SMALL)
