@@ -92,7 +92,7 @@ def measured(folder: Path, genes: int, patients: int, suffix: str) -> tuple[dict
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
-@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+@pytest.mark.parametrize("suffix", [pytest.param(".parquet", marks=pytest.mark.e2e), ".feather"])
 def test_a_wide_table_does_not_double_memory(tmp_path: Path, suffix: str) -> None:
     genes, patients = 8_000, 2_000
     found, last = measured(tmp_path, genes, patients, suffix)

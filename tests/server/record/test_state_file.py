@@ -88,7 +88,7 @@ def test_a_file_of_another_length_is_refused(
     path = written(tmp_path_factory.mktemp("state"))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(cut * len(whole))] + more)
-    if path.read_bytes() == whole:
+    if path.stat().st_size == len(whole):
         return
     with pytest.raises(StudyError) as caught:
         read_state(path)

@@ -110,7 +110,7 @@ def test_a_site_that_was_there_from_the_start_is_left_out_from_the_start(
     assert (summary.replaces, summary.without) == (old, (LATE,))
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+@pytest.mark.parametrize("strategy", [pytest.param("fedavg", marks=pytest.mark.e2e), "fedadam"])
 def test_rounds_from_before_a_late_site_came_are_taken_over(
     engine: Engine, tmp_path: Path, strategy: str
 ) -> None:
@@ -258,6 +258,7 @@ def test_a_replay_that_a_crash_cut_short_is_not_there_and_is_made_again(
         assert set(connection.execute(select(runs.c.run)).scalars()) == {old, made.run} != {half}
 
 
+@pytest.mark.e2e
 def test_a_run_that_replaces_one_can_itself_be_replaced(engine: Engine, tmp_path: Path) -> None:
     run = Run(engine, tmp_path / "rounds", study(aggregation={"minimum_sites": 1}))
     old = RunCatalogue(engine).begin(run.study)
