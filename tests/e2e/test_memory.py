@@ -62,16 +62,12 @@ def most_memory(program: Program) -> float:
 
 
 @pytest.mark.slow
-def test_a_site_more_costs_chunks_and_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_site_more_costs_chunks_and_no_model() -> None:
     few, many = peak(FEW, MODEL), peak(MANY, MODEL)
-    with capsys.disabled():
-        print(f"\n  server: {few:.0f} MB with {FEW} sites, {many:.0f} MB with {MANY}")
-    assert many - few < OF_A_SITE * (MANY - FEW)
+    assert many - few < OF_A_SITE * (MANY - FEW), f"{few:.0f} MB with {FEW} sites, {many:.0f} MB with {MANY}"
 
 
 @pytest.mark.e2e
-def test_a_larger_model_costs_twice_its_growth(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_larger_model_costs_twice_its_growth() -> None:
     small, large = peak(FEW, MODEL), peak(FEW, LARGE)
-    with capsys.disabled():
-        print(f"\n  server: {small:.0f} MB with {MODEL} MB of model, {large:.0f} MB with {LARGE} MB")
-    assert large - small < MODELS * (LARGE - MODEL)
+    assert large - small < MODELS * (LARGE - MODEL), f"{small:.0f} MB at {MODEL}, {large:.0f} MB at {LARGE}"

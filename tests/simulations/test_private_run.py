@@ -11,6 +11,7 @@ from tests.client.privacy.private_sites import CONTRACT, private_study
 from tests.client.privacy.shared_sites import shared_study
 from tests.simulations.small_federation import CLINICAL_STAGE, small_sites
 
+from mmfed_client.site import SiteData
 from mmfed_common.errors import MmfedError
 from mmfed_common.study import Study
 from mmfed_server.plan import RoundReport
@@ -37,6 +38,18 @@ def equal(first: RunResult, second: RunResult) -> bool:
     return all(torch.equal(first.state[name], second.state[name]) for name in first.state)
 
 
+def interrupted_and_resumed(study: Study, sites: list[SiteData], out: Path) -> RunResult:
+    """A run that was broken off after its second round, then gone on with."""
+
+    def stop(report: RoundReport) -> None:
+        if report.round == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, sites, out, progress=stop)
+    return run_study(study, sites, out, resume=True)
+
+
 def test_a_private_run_repeats_bit_for_bit_and_tells_no_loss(tmp_path: Path) -> None:
     study = study_with()
     sites = small_sites(study, SIZES)
@@ -54,14 +67,7 @@ def test_an_interrupted_private_run_ends_as_the_undisturbed_one(tmp_path: Path) 
     study = study_with()
     sites = small_sites(study, SIZES)
     whole = run_study(study, sites, tmp_path / "whole")
-
-    def stop(report: RoundReport) -> None:
-        if report.round == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_study(study, sites, tmp_path / "broken", progress=stop)
-    assert equal(whole, run_study(study, sites, tmp_path / "broken", resume=True))
+    assert equal(whole, interrupted_and_resumed(study, sites, tmp_path / "broken"))
 
 
 @pytest.mark.parametrize("normalisation", ["reference", "federated"])
@@ -79,14 +85,7 @@ def test_a_run_with_shared_noise_repeats_and_goes_on_bit_for_bit(normalisation: 
     whole = run_study(study, sites, tmp_path / "whole")
     assert equal(whole, run_study(study, sites, tmp_path / "again", workers=2))
     assert not any("loss" in key for entry in whole.rounds for key in entry)
-
-    def stop(report: RoundReport) -> None:
-        if report.round == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_study(study, sites, tmp_path / "broken", progress=stop)
-    assert equal(whole, run_study(study, sites, tmp_path / "broken", resume=True))
+    assert equal(whole, interrupted_and_resumed(study, sites, tmp_path / "broken"))
     results = finish_run(study, sites, whole, tmp_path / "whole")
     assert results["privacy"]["noise"] == "shared"
     assert "holds for sums only" in results["privacy"]["holds"]

@@ -87,6 +87,7 @@ def masking_study(sites: int, parameters: int, rounds: int) -> tuple[Study, int]
     """A plain study whose update has about so many numbers, and how many it has."""
 
     def study_of(hidden: int) -> Study:
+        """The study with a model of this width."""
         return Study.from_content(
             {
                 "study": {"name": "benchmark-masking", "seed": 1},

@@ -112,7 +112,8 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def kill_and_compare(tmp_path: Path, rounds: int, kills: int, seed: int) -> None:
+def kill_and_compare(tmp_path: Path, rounds: int, kills: int, seed: int) -> int:
+    """How many times a site was killed; its ledger then held what was spent and at most one step more."""
     study = study_of(rounds)
     plan = plan_of(study)
     with sites(tmp_path / "undisturbed", rounds) as calm:
@@ -148,13 +149,14 @@ def kill_and_compare(tmp_path: Path, rounds: int, kills: int, seed: int) -> None
         expected, found = weights_of(tmp_path / "undisturbed"), weights_of(folder)
         assert expected.keys() == found.keys()
         assert all(torch.equal(expected[name], found[name]) for name in expected)
+    return done
 
 
 def test_ten_kills(tmp_path: Path) -> None:
-    kill_and_compare(tmp_path, rounds=6, kills=10, seed=5)
+    assert kill_and_compare(tmp_path, rounds=6, kills=10, seed=5) == 10
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(7200)
 def test_two_hundred_kills(tmp_path: Path) -> None:
-    kill_and_compare(tmp_path, rounds=20, kills=200, seed=17)
+    assert kill_and_compare(tmp_path, rounds=20, kills=200, seed=17) == 200
