@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test e2e lint install clean
+.PHONY: demo test e2e results lint install clean
 
 # torch goes first: what needs it afterwards then takes this build instead of fetching its own. A machine with
 # an NVIDIA driver gets the newest build that fits; any other gets a version that has a CPU build.
@@ -38,6 +38,10 @@ test: $(STAMP)
 e2e: $(STAMP)
 	$(BIN)/python -m pytest tests/e2e -m "e2e or not e2e" --timeout=7200
 	$(BIN)/python -m pytest tests --ignore=tests/e2e -m e2e --timeout=7200
+
+# The tables of docs/results that rest on public data, row by row; goes on where it was interrupted.
+results: $(STAMP)
+	$(BIN)/mmfed-simulate results --workers $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -11,6 +11,8 @@ from mmfed_common.metrics.estimate import (
     bootstrap_counts,
     combine,
     paired_difference,
+    paired_figure,
+    undefined,
 )
 from mmfed_common.metrics.survival import (
     Censoring,
@@ -37,6 +39,8 @@ __all__ = [
     "measure_labels",
     "measure_response",
     "paired_difference",
+    "paired_figure",
     "risk_thirds",
+    "undefined",
     "uno_c",
 ]

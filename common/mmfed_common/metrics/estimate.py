@@ -159,15 +159,32 @@ def paired_difference(
     ValueError
         If the two were measured on different numbers of patients.
     """
+    figure = paired_figure(first, second, counts)
+    if not figure.defined:
+        return Estimate(None, None, None, 0, None)
+    low, high = _interval(figure.resampled(np.zeros((0, 0))))
+    return Estimate(figure.value, low, high, figure.n, figure.events)
+
+
+def paired_figure(
+    first: Mapping[Hashable, Measured],
+    second: Mapping[Hashable, Measured],
+    counts: Mapping[Hashable, Floats],
+) -> Measured:
+    """First minus second as one figure over all folds; see :func:`paired_difference`.
+
+    Its ``resampled`` gives the differences of the resamples in ``counts``, whatever it is called with: a
+    figure over several cohorts is the mean of such figures.
+    """
     folds = [f for f, one in first.items() if f in second and one.defined and second[f].defined]
     if any(first[f].n != second[f].n for f in folds):
         raise ValueError("a paired difference needs the same patients on both sides")
     if not folds:
-        return Estimate(None, None, None, 0, None)
+        return undefined(0, None)
     one, one_resampled = _mean_over_folds(first, counts, folds)
     two, two_resampled = _mean_over_folds(second, counts, folds)
-    low, high = _interval(one_resampled - two_resampled)
+    difference: Floats = one_resampled - two_resampled
     events = [first[f].events for f in folds]
     known = [e for e in events if e is not None]
     total = sum(known) if len(known) == len(events) else None
-    return Estimate(one - two, low, high, sum(first[f].n for f in folds), total)
+    return Measured(one - two, lambda _: difference, sum(first[f].n for f in folds), total)

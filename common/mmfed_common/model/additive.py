@@ -51,7 +51,7 @@ class PathwayScores(nn.Module):
 
 
 class AdditiveBlock(nn.Module):
-    """Scores of genes (through pathways where there are any), proteins, metabolites and imaging.
+    """Scores of genes (through pathways where the study has them), proteins, metabolites and imaging.
 
     Each score enters through a linear layer that starts at zero; an absent value or modality contributes
     exactly 0. A pathway's score is bounded by tanh: unbounded ones lost .02–.04 of C-index in inner
@@ -71,7 +71,7 @@ class AdditiveBlock(nn.Module):
         super().__init__()
         self.pathway_gain, self.wide_gain = section.pathway_gain, section.wide_gain
         self.modalities = tuple(name for name in contract.node_types if name != CLINICAL)
-        has_pathways = "gene" in self.modalities and bool(topology.pathways)
+        has_pathways = section.pathway_tokens and "gene" in self.modalities and bool(topology.pathways)
         self.pathways = PathwayScores(topology) if has_pathways else None
         self.gates = nn.ModuleDict()
         for name in self.modalities:

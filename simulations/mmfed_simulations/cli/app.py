@@ -9,6 +9,7 @@ from mmfed_simulations.cli.check import check
 from mmfed_simulations.cli.cohort import cohort
 from mmfed_simulations.cli.compare import compare
 from mmfed_simulations.cli.reproduce import reproduce
+from mmfed_simulations.cli.results import results
 from mmfed_simulations.cli.run import run
 from mmfed_simulations.cli.tradeoff import tradeoff
 from mmfed_simulations.knowledge.command import app as knowledge_app
@@ -25,6 +26,7 @@ app.command()(run)
 app.command()(compare)
 app.command()(tradeoff)
 app.command()(reproduce)
+app.command()(results)
 app.add_typer(attack_app, name="attack")
 app.add_typer(knowledge_app, name="knowledge")
 app.add_typer(benchmark_app, name="benchmark")

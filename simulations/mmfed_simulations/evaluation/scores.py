@@ -22,6 +22,8 @@ from mmfed_common.metrics import (
     measure_labels,
     measure_response,
     paired_difference,
+    paired_figure,
+    undefined,
     uno_c,
 )
 from mmfed_common.metrics.estimate import Floats
@@ -91,18 +93,27 @@ class Scoring:
 
     def differences(self, first: str, second: str, task: str) -> dict[str, Estimate]:
         """Metric → first minus second, on the patients that both arms score."""
+        one, two, counts = self._paired(first, second, task)
+        return {name: paired_difference(one[name], two[name], counts) for name in one if name in two}
+
+    def measured_difference(self, first: str, second: str, task: str, metric: str) -> Measured:
+        """First minus second as one figure: its mean over folds, and the same in each resample.
+
+        For figures over several cohorts: its ``resampled`` gives one value a resample, whatever the counts.
+        """
+        one, two, counts = self._paired(first, second, task)
+        if metric not in one or metric not in two:
+            return undefined(0, None)
+        return paired_figure(one[metric], two[metric], counts)
+
+    def _paired(self, first: str, second: str, task: str) -> tuple[Metrics, Metrics, dict[Hashable, Floats]]:
+        """Both arms' metrics on the patients that both score, and how often each patient is drawn."""
         one, two = self._rows(first, task), self._rows(second, task)
         both = _keys(one).intersection(_keys(two))
         one, two = one[_keys(one).isin(both)], two[_keys(two).isin(both)]
         if one.empty:
-            return {}
-        counts = self._counts(one, task)
-        measured_one, measured_two = self._measure(one, task), self._measure(two, task)
-        return {
-            name: paired_difference(measured_one[name], measured_two[name], counts)
-            for name in measured_one
-            if name in measured_two
-        }
+            return {}, {}, {}
+        return self._measure(one, task), self._measure(two, task), self._counts(one, task)
 
     def within_site(self, arm: str, site: str | None = None) -> Estimate:
         """C-index over pairs of one site and fold; of all sites, or of one."""

@@ -10,7 +10,8 @@ import pandas as pd
 
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
-from mmfed_simulations.evaluation.folds import FoldPlan
+from mmfed_simulations.evaluation.arms import ArmResult
+from mmfed_simulations.evaluation.folds import Fold, FoldPlan
 from mmfed_simulations.evaluation.tasks_cache import Inputs, Progress, Task, cohort_digest, run_tasks
 
 
@@ -56,10 +57,24 @@ def train_variants(
     MmfedError
         Whatever stops a training.
     """
+    results = train_results(variants, plan, topology, folder, workers, progress)
+    rows = [result.rows.assign(arm=name) for name, folds in results.items() for result in folds.values()]
+    return pd.concat(rows, ignore_index=True)
+
+
+def train_results(
+    variants: Mapping[str, Variant],
+    plan: FoldPlan,
+    topology: Topology,
+    folder: Path,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> dict[str, dict[Fold, ArmResult]]:
+    """As :func:`train_variants`; gives variant → fold → all that its training gave."""
     cache = folder / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     tasks = {
-        (name, fold.name): Task(variant.arm, replace(fold, study=variant.changed(fold.study)))
+        (name, fold): Task(variant.arm, replace(fold, study=variant.changed(fold.study)))
         for name, variant in variants.items()
         for fold in plan.folds
     }
@@ -67,5 +82,4 @@ def train_variants(
     done, failures = run_tasks(inputs, list(tasks.values()), workers, progress)
     for failure in failures:
         raise failure.error
-    rows = [done[task].rows.assign(arm=name) for (name, _), task in tasks.items()]
-    return pd.concat(rows, ignore_index=True)
+    return {name: {fold: done[tasks[name, fold]] for fold in plan.folds} for name in variants}

@@ -1,0 +1,56 @@
+"""The command that makes tables: what it can be asked for, and a row made from public data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmfed_common.errors import StudyError
+from mmfed_simulations.cli.program import run
+from mmfed_simulations.tables.writing import TABLES, wanted_rows
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_everything_is_made_unless_something_is_asked_for() -> None:
+    every = {table.name: rows for table, rows in wanted_rows(()).items()}
+    assert every == {table.name: list(table.rows) for table in TABLES}
+    some = {table.name: rows for table, rows in wanted_rows(["methods/KIRC/full", "field/LUAD/cv"]).items()}
+    assert some["methods"] == ["KIRC/full"]
+    assert "LUAD/cv/federated" in some["field"]
+    assert not any(row.startswith(("BRCA", "LUAD/sites")) for row in some["field"])
+
+
+def test_a_row_that_is_not_there_is_named() -> None:
+    with pytest.raises(StudyError, match="no row is called 'fields'") as caught:
+        wanted_rows(["fields"])
+    assert caught.value.code == "MMF-511"
+
+
+def test_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["results", "--list", "--only", "methods/LUAD"]) == 0
+    lines = capsys.readouterr().out.split()
+    assert "methods/LUAD/full-mean" in lines
+    assert len(set(lines)) == len(lines)
+
+
+@pytest.mark.shared_data
+@pytest.mark.e2e
+def test_a_row_is_made_from_public_data_and_found_again(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--data", str(shared_data), "--studies", str(ROOT / "simulations" / "studies")]
+    places += ["--out", str(tmp_path / "work"), "--docs", str(tmp_path / "docs")]
+    assert run(["results", *places, "--only", "field/KIRC/cv/cox_clinical"]) == 0
+    record = json.loads((tmp_path / "docs" / "field.json").read_text(encoding="utf-8"))
+    figures = record["rows"]["KIRC/cv/cox_clinical"]["figures"]["survival"]["c_index"]
+    assert figures["n"] == 537
+    assert figures["low"] < figures["estimate"] < figures["high"]
+    page = (tmp_path / "docs" / "field.md").read_text(encoding="utf-8")
+    assert "Cox, clinical" in page
+    assert run(["results", *places, "--only", "field/KIRC/cv/ridge_all", "--json"]) == 0
+    both = json.loads((tmp_path / "docs" / "field.json").read_text(encoding="utf-8"))["rows"]
+    assert set(both) == {"KIRC/cv/cox_clinical", "KIRC/cv/ridge_all"}
+    assert both["KIRC/cv/cox_clinical"] == record["rows"]["KIRC/cv/cox_clinical"]
