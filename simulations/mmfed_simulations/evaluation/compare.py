@@ -22,7 +22,14 @@ from mmfed_common.topology import Topology
 from mmfed_server.record.events import EVENTS_FILE, EventLog
 from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX, label
 from mmfed_simulations.evaluation.arms import RELEASED, ArmResult, default_arms
-from mmfed_simulations.evaluation.folds import Fold, FoldPlan, FoldRule, plan_folds, training_follow_up
+from mmfed_simulations.evaluation.folds import (
+    Fold,
+    FoldPlan,
+    FoldRule,
+    plan_folds,
+    training_follow_up,
+    usual_rule,
+)
 from mmfed_simulations.evaluation.late_fusion import late_fusion
 from mmfed_simulations.evaluation.predictions import write_predictions
 from mmfed_simulations.evaluation.results import assemble_results, site_remark, write_results
@@ -104,7 +111,7 @@ def compare(
         results cannot be written; whatever stops the federated arm.
     """
     begun = time.perf_counter()
-    rule = folds or ("random" if cohort.folds is None else "cohort")
+    rule = folds or usual_rule(cohort)
     plan = plan_folds(study, cohort, rule)
     chosen = _choose_arms(study, arms, rule)
     cache = out / "cache"

@@ -65,6 +65,11 @@ class FoldPlan:
         return marks
 
 
+def usual_rule(cohort: Cohort) -> FoldRule:
+    """The cohort's own folds where it has them, else random ones."""
+    return "random" if cohort.folds is None else "cohort"
+
+
 def plan_folds(study: Study, cohort: Cohort, rule: FoldRule) -> FoldPlan:
     """Lay out the folds.
 

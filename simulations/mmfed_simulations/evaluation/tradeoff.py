@@ -28,7 +28,7 @@ from mmfed_common.model_card import format_estimate, metric_name
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_common.trainable import BY_SIZE, Trainable
-from mmfed_simulations.evaluation.folds import FoldPlan, FoldRule, plan_folds, training_follow_up
+from mmfed_simulations.evaluation.folds import FoldPlan, FoldRule, plan_folds, training_follow_up, usual_rule
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.scores import Scoring
 from mmfed_simulations.evaluation.tasks_cache import Progress
@@ -131,7 +131,7 @@ def tradeoff(
     MmfedError
         Whatever stops a training, e.g. a site too small for an ε.
     """
-    rule = folds or ("random" if cohort.folds is None else "cohort")
+    rule = folds or usual_rule(cohort)
     plan = plan_folds(study, cohort, rule)
     choices = list(_choices(epsilons, trainables, noises, draws))
     variants = {choice.name: Variant(ARM, partial(_private, choice, delta)) for choice in choices}

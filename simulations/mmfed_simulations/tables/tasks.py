@@ -7,7 +7,7 @@ from typing import Any
 
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX, label
-from mmfed_simulations.evaluation.folds import plan_folds
+from mmfed_simulations.evaluation.folds import plan_folds, usual_rule
 from mmfed_simulations.evaluation.tasks_cache import cohort_digest
 from mmfed_simulations.evaluation.variants import Variant, train_variants
 from mmfed_simulations.tables.cohorts import SYNTHETIC, WITH_RESPONSE
@@ -62,8 +62,7 @@ class Tasks:
         """Train a row, and the model of all outcomes together that it is compared with."""
         cohort, _, name = row.partition("/")
         loaded = workshop.places.with_response(cohort)
-        rule = "random" if loaded.cohort.folds is None else "cohort"
-        plan = plan_folds(loaded.study, loaded.cohort, rule)
+        plan = plan_folds(loaded.study, loaded.cohort, usual_rule(loaded.cohort))
         folder = workshop.places.work / self.name / cohort
 
         def make() -> RowResult:
