@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from mmfed_common.errors import NetworkError
 from mmfed_server.federation import Federation
 from mmfed_simulations.benchmark.federation.figures import Figures
 from mmfed_simulations.benchmark.federation.ours import run_ours, write_study
@@ -44,7 +45,8 @@ def run_federation_benchmark(
     -------
     dict
         ``sites``, ``megabytes`` (what the arrays really have), ``rounds``, ``mmfed`` and, where it was
-        measured, ``flower`` (see :class:`Figures`) and ``ratio`` of the seconds.
+        measured, ``flower`` (see :class:`Figures`) and ``ratio`` of the seconds, or ``flower_failed``: what
+        kept stock Flower from ending its run.
     """
     with tempfile.TemporaryDirectory(prefix="mmfed-") as name:
         folder = Path(name)
@@ -64,16 +66,23 @@ def run_federation_benchmark(
             if told is not None:
                 told("stock Flower")
             held = Federation.create(folder / "trust", "benchmark", "127.0.0.1:1").certificates
-            theirs = run_stock(
-                shapes, sites, rounds, _split(held.ca_pem, held.cert_path, folder), folder / "flower"
-            )
-            result |= {"flower": theirs.to_json(), "ratio": theirs.seconds_per_round / ours.seconds_per_round}
+            certificates = _split(held.ca_pem, held.cert_path, folder)
+            try:
+                theirs = run_stock(shapes, sites, rounds, certificates, folder / "flower")
+            except NetworkError as error:
+                result["flower_failed"] = error.what
+            else:
+                ratio = theirs.seconds_per_round / ours.seconds_per_round
+                result |= {"flower": theirs.to_json(), "ratio": ratio}
         return result
 
 
 def federation_table(results: list[dict[str, Any]]) -> Table:
-    """Show the results of several measurements."""
-    table = Table(title="a round between real processes")
+    """Show the results of several measurements; below it, what kept a platform from ending its run."""
+    failed = [
+        f"stock Flower, {r['sites']} sites: {r['flower_failed']}" for r in results if "flower_failed" in r
+    ]
+    table = Table(title="a round between real processes", caption="\n".join(failed) or None)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "platform" else "right")
     for result in results:
