@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from mmfed_common.errors import DataError
 from mmfed_common.study import Study
 from mmfed_simulations.consortium import LoadedConsortium, load_consortium
@@ -59,7 +61,17 @@ class Places:
         CohortError
             ``MMF-200`` when the patients are not as the study needs them.
         """
-        return _open_tcga(self, name, responses=False)
+        return _open_tcga(self, name)
+
+    def with_proteins(self, name: str) -> LoadedConsortium:
+        """A TCGA cohort whose study also reads the proteins of its reverse-phase protein array.
+
+        Raises
+        ------
+        MmfedError
+            As :meth:`tcga`.
+        """
+        return _open_tcga(self, name, proteins=True)
 
     def with_response(self, name: str) -> LoadedConsortium:
         """A TCGA cohort whose study also predicts the response, or the synthetic consortium with everything.
@@ -101,12 +113,18 @@ class Places:
 
 
 @lru_cache(maxsize=2 * len(COHORTS))
-def _open_tcga(places: Places, name: str, *, responses: bool) -> LoadedConsortium:
+def _open_tcga(
+    places: Places, name: str, *, responses: bool = False, proteins: bool = False
+) -> LoadedConsortium:
     """Each cohort is read once: rows of one cohort share it."""
     folder = places.studies / "tcga" / name
     study = Study.load(folder / "study.toml")
     if responses:
         study = study.with_changes(contract={"response": RESPONSE})
+    if proteins:
+        table = pq.read_schema(places.tables_of(name) / "rppa.parquet")
+        panel = [column for column in table.names if column != "patient_id"]
+        study = study.with_changes(contract={"protein": {"panel": panel, "minimum_measured": 0.0}})
     places.build_pack()
     return load_consortium(folder, study, folder, places.tables_of(name))
 

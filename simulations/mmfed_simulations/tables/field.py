@@ -26,6 +26,8 @@ RULES: Mapping[str, FoldRule] = {"cv": "cohort", "sites": "leave-site-out"}
 """First word of a row → its folds."""
 REFERENCES = ("cox_clinical", "ridge_all")
 CHOSEN = "chosen"
+WITH_PROTEINS, ONLY_PROTEINS = "with_proteins", SINGLE_PREFIX + "protein"
+"""Rows of a study that reads proteins too, which the studies of these cohorts leave out."""
 SINGLES = tuple(SINGLE_PREFIX + name for name in ("clinical_feature", "gene", "imaging_feature"))
 ARMS: Mapping[str, tuple[str, ...]] = {
     "cv": (
@@ -36,6 +38,8 @@ ARMS: Mapping[str, tuple[str, ...]] = {
         *REFERENCES,
         "cox_expression",
         *SINGLES,
+        ONLY_PROTEINS,
+        WITH_PROTEINS,
         "late_fusion",
         "attention_fusion",
     ),
@@ -67,7 +71,8 @@ class Field:
     def make(self, workshop: Workshop, row: str) -> RowResult:
         """Train an arm and both references in every fold of a cohort."""
         cohort, rule, arm = row.split("/")
-        loaded = workshop.places.tcga(cohort)
+        proteins = arm in (WITH_PROTEINS, ONLY_PROTEINS)
+        loaded = workshop.places.with_proteins(cohort) if proteins else workshop.places.tcga(cohort)
         plan = plan_folds(loaded.study, loaded.cohort, RULES[rule])
         folder = workshop.places.work / self.name / cohort
         facts: dict[str, object] = {"folds": len(plan.folds)}
@@ -120,7 +125,8 @@ def _rows(
         return selected.rows
     if arm == "late_fusion":
         return _fused(plan, loaded, folder, workers)
-    return train_variants({arm: Variant(arm, as_it_is)}, plan, loaded.topology, folder, workers)
+    trained = "federated" if arm == WITH_PROTEINS else arm
+    return train_variants({arm: Variant(trained, as_it_is)}, plan, loaded.topology, folder, workers)
 
 
 def _fused(plan: FoldPlan, loaded: LoadedConsortium, folder: Path, workers: int) -> pd.DataFrame:
@@ -136,7 +142,8 @@ def _fused(plan: FoldPlan, loaded: LoadedConsortium, folder: Path, workers: int)
 
 
 def _name(arm: str) -> str:
-    return "Chosen in inner folds" if arm == CHOSEN else label(arm)
+    special = {CHOSEN: "Chosen in inner folds", WITH_PROTEINS: "Federated, with proteins"}
+    return special.get(arm, label(arm))
 
 
 def _line(rule: str, arm: str, found: Mapping[str, RowResult]) -> list[str]:

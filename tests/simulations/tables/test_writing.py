@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mmfed_common.errors import StudyError
+from mmfed_common.errors import DataError, StudyError
 from mmfed_simulations.cli.program import run
+from mmfed_simulations.tables.cohorts import Places
 from mmfed_simulations.tables.writing import TABLES, wanted_rows
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,3 +55,23 @@ def test_a_row_is_made_from_public_data_and_found_again(
     both = json.loads((tmp_path / "docs" / "field.json").read_text(encoding="utf-8"))["rows"]
     assert set(both) == {"KIRC/cv/cox_clinical", "KIRC/cv/ridge_all"}
     assert both["KIRC/cv/cox_clinical"] == record["rows"]["KIRC/cv/cox_clinical"]
+
+
+@pytest.mark.shared_data
+def test_a_cohort_opens_with_proteins_and_with_responses(shared_data: Path, tmp_path: Path) -> None:
+    places = Places(ROOT / "simulations" / "studies", shared_data, tmp_path)
+    plain, proteins, responses = (
+        places.tcga("SKCM"),
+        places.with_proteins("SKCM"),
+        places.with_response("SKCM"),
+    )
+    assert proteins.cohort.patients.patient_ids == plain.cohort.patients.patient_ids
+    measured = proteins.cohort.patients.nodes["protein"].present.flatten(1).any(dim=1)
+    assert 150 < int(measured.sum()) <= 204
+    assert "protein" not in plain.cohort.patients.nodes
+    known = responses.cohort.patients.outcomes.response
+    assert int((known == 1).sum()) == 43 + 13
+    assert int((known == 0).sum()) == 52 + 11
+    with pytest.raises(DataError, match="is not there") as caught:
+        Places(places.studies, tmp_path, tmp_path).tcga("SKCM")
+    assert caught.value.code == "MMF-201"
