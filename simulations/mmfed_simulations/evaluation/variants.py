@@ -11,6 +11,7 @@ import pandas as pd
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.folds import FoldPlan
+from mmfed_simulations.evaluation.hidden import NOTHING, Hidden, Modalities, joined
 from mmfed_simulations.evaluation.tasks_cache import Inputs, Progress, Task, cohort_digest, run_tasks
 
 
@@ -24,10 +25,23 @@ class Variant:
         The arm of a comparison that is trained, e.g. ``"federated"``.
     changed
         Makes the variant's study of that of a fold; must leave the held-out rule as it is.
+    hidden
+        What is hidden of the patients' modalities.
     """
 
     arm: str
     changed: Callable[[Study], Study]
+    hidden: Hidden = NOTHING
+
+
+def as_is(study: Study) -> Study:
+    """Leave the study as it is, for a variant that changes something else."""
+    return study
+
+
+def shown_name(variant: str, shown: Modalities) -> str:
+    """Name, in the table of predictions, of a variant whose held-out patients show some modalities only."""
+    return f"{variant}, shown {joined(shown)}"
 
 
 def train_variants(
@@ -49,7 +63,8 @@ def train_variants(
 
     Returns
     -------
-    The table of predictions; its column ``arm`` holds the variants' names.
+    The table of predictions; its column ``arm`` holds the variants' names, or, for variants that are
+    predicted several times, those of :func:`shown_name`.
 
     Raises
     ------
@@ -59,7 +74,7 @@ def train_variants(
     cache = folder / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     tasks = {
-        (name, fold.name): Task(variant.arm, replace(fold, study=variant.changed(fold.study)))
+        (name, fold.name): Task(variant.arm, replace(fold, study=variant.changed(fold.study)), variant.hidden)
         for name, variant in variants.items()
         for fold in plan.folds
     }
@@ -67,5 +82,9 @@ def train_variants(
     done, failures = run_tasks(inputs, list(tasks.values()), workers, progress)
     for failure in failures:
         raise failure.error
-    rows = [done[task].rows.assign(arm=name) for (name, _), task in tasks.items()]
-    return pd.concat(rows, ignore_index=True)
+    parts = []
+    for (name, _), task in tasks.items():
+        rows = done[task].rows
+        names = {joined(shown): shown_name(name, shown) for shown in task.hidden.shown}
+        parts.append(rows.assign(arm=rows["arm"].map(names) if names else name))
+    return pd.concat(parts, ignore_index=True)
