@@ -34,6 +34,9 @@ def missing(
             "again. By default 0.2, 0.4 and 0.6.",
         ),
     ] = None,
+    draws: Annotated[
+        int, typer.Option(min=1, help="How often each share is trained, with other patients who lose.")
+    ] = 1,
     against: Annotated[
         Against,
         typer.Option(
@@ -57,7 +60,7 @@ def missing(
     Examples:
 
         mmfed-simulate missing study.toml --cohort sites --out m
-        mmfed-simulate missing study.toml --cohort sites --out m --share 0.5 --against omics
+        mmfed-simulate missing study.toml --cohort sites --out m --share 0.5 --draws 3 --against omics
         mmfed-simulate missing study.toml --cohort sites --out m --folds leave-site-out --json
     """
     from mmfed_simulations.cli.loading import load
@@ -74,6 +77,7 @@ def missing(
             loaded.topology,
             out,
             shares=sorted(set(share)) if share else SHARES,
+            draws=draws,
             against=against.value,
             folds=None if folds is None else folds.value,
             workers=workers,

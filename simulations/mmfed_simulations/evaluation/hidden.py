@@ -37,17 +37,20 @@ class Hidden:
     shown
         Sets of modalities: the held-out patients are predicted once with each, all others hidden. Empty:
         once, with everything they have.
+    draw
+        Another number takes them from other patients.
     """
 
     share: float = 0.0
     shown: tuple[Modalities, ...] = ()
+    draw: int = 0
 
     @property
     def file_part(self) -> str:
         """Tells apart the files of trainings that differ in this alone; empty where nothing is hidden."""
         if self == NOTHING:
             return ""
-        text = f"{self.share:.10g}|{'|'.join(joined(one) for one in self.shown)}"
+        text = f"{self.share:.10g}|{self.draw}|{'|'.join(joined(one) for one in self.shown)}"
         return f"-hidden{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
@@ -81,19 +84,20 @@ def without(patients: PatientTensors, gone: Mapping[str, npt.NDArray[np.bool_]])
     return replace(patients, nodes=nodes)
 
 
-def without_in_training(study: Study, site: str, part: Cohort, share: float) -> PatientTensors:
+def without_in_training(study: Study, site: str, part: Cohort, hidden: Hidden) -> PatientTensors:
     """Take each modality but the clinical one from a share of a site's training patients.
 
-    Who loses what follows from the study's seed, the patient and the modality alone; who loses it at one
-    share loses it at every greater one. Held-out patients keep what they have.
+    Who loses what follows from the study's seed (plus ``draw``), the patient and the modality alone; who
+    loses it at one share loses it at every greater one. Held-out patients keep what they have.
     """
+    seed = study.study.seed + hidden.draw
     ids = part.patients.patient_ids
     training = ~study.held_out_rule.held_out(ids, site, part.folds)
     gone = {}
     for name in part.patients.nodes:
         if name != CLINICAL:
-            drawn = np.array([hash_fraction(study.study.seed, i, f"missing {name}") for i in ids])
-            gone[name] = training & (drawn < share)
+            drawn = np.array([hash_fraction(seed, i, f"missing {name}") for i in ids])
+            gone[name] = training & (drawn < hidden.share)
     return without(part.patients, gone)
 
 

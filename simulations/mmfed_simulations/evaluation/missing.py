@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from mmfed_client.cohort import Cohort
 from mmfed_common.contract import Contract
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
-from mmfed_common.metrics import Censoring
+from mmfed_common.metrics import Censoring, Estimate
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX
@@ -23,7 +24,7 @@ from mmfed_simulations.evaluation.hidden import Hidden, Modalities, joined, subs
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.scores import Scoring
 from mmfed_simulations.evaluation.tasks_cache import Progress
-from mmfed_simulations.evaluation.tradeoff import METRIC
+from mmfed_simulations.evaluation.tradeoff import METRIC, mean_estimate
 from mmfed_simulations.evaluation.variants import Variant, as_is, shown_name, train_variants
 
 OMICS = ("gene", "protein", "metabolite")
@@ -50,7 +51,8 @@ class MissingRow:
         patients; None where that model was not trained.
     training
         One entry for each share of training patients without a modality: ``share``, ``figure``, and
-        ``cost``, what training without gaps is better by.
+        ``cost``, what training without gaps is better by, both means over the draws, bounds too; and
+        ``spread``, the standard deviation of the cost over the draws, None for one.
     """
 
     shown: Modalities
@@ -69,6 +71,7 @@ def missing(
     out: Path,
     *,
     shares: Sequence[float] = SHARES,
+    draws: int = 1,
     against: Against = "every",
     folds: FoldRule | None = None,
     workers: int = 2,
@@ -88,13 +91,15 @@ def missing(
         ``missing.json`` is written there.
     shares
         Shares of the training patients that lose each modality, between 0 and 1.
+    draws
+        How often each share is trained, each time with other patients who lose.
     against
         Which subsets are also trained alone.
 
     Returns
     -------
     What ``missing.json`` holds: ``study``, ``held_out``, ``bootstrap``, ``modalities`` (each with the
-    patients who have it), ``without_omics`` (a subset, or None), ``shares`` and ``rows``, see
+    patients who have it), ``without_omics`` (a subset, or None), ``shares``, ``draws`` and ``rows``, see
     :class:`MissingRow`.
 
     Raises
@@ -110,7 +115,11 @@ def missing(
     alone = _alone(study.contract, every, against)
     variants = {_trained(0.0): Variant(FEDERATED, as_is, Hidden(shown=every))}
     variants |= {_only(one): Variant(_only(one), as_is) for one in alone}
-    variants |= {_trained(share): Variant(FEDERATED, as_is, Hidden(share, every)) for share in shares}
+    variants |= {
+        _trained(share, draw): Variant(FEDERATED, as_is, Hidden(share, every, draw))
+        for share in shares
+        for draw in range(draws)
+    }
     predictions = train_variants(variants, plan, topology, out, workers, progress)
     found = {
         "study": {"name": study.study.name, "hash": study.hash, "seed": study.study.seed},
@@ -119,16 +128,17 @@ def missing(
         "modalities": [_coverage(cohort, name) for name in study.contract.node_types],
         "without_omics": _without_omics(study.contract),
         "shares": list(shares),
-        "rows": [vars(row) for row in _rows(study, plan, predictions, shares, alone)],
+        "draws": draws,
+        "rows": [vars(row) for row in _rows(_scoring(study, plan, predictions), shares, draws, alone)],
     }
     plain: dict[str, Any] = without_nan(json.loads(json.dumps(found)))
     write_durably(out / "missing.json", json.dumps(plain, indent=1).encode())
     return plain
 
 
-def _trained(share: float) -> str:
+def _trained(share: float, draw: int = 0) -> str:
     """Name of the federation with such a share of the training patients without each modality."""
-    return f"{FEDERATED}, {share:.10g} missing"
+    return f"{FEDERATED}, {share:.10g} missing, draw {draw}"
 
 
 def _only(shown: Modalities) -> str:
@@ -154,38 +164,43 @@ def _coverage(cohort: Cohort, name: str) -> dict[str, Any]:
     return {"name": name, "patients": int(has.sum()), "of": len(has)}
 
 
-def _rows(
-    study: Study,
-    plan: FoldPlan,
-    predictions: pd.DataFrame,
-    shares: Sequence[float],
-    alone: Sequence[Modalities],
-) -> Iterator[MissingRow]:
+def _scoring(study: Study, plan: FoldPlan, predictions: pd.DataFrame) -> Scoring:
     follow_up = {f.name: Censoring(*training_follow_up(plan.cohort, plan.held_out(f))) for f in plan.folds}
-    scoring = Scoring(study, predictions, follow_up)
+    return Scoring(study, predictions, follow_up)
 
+
+def _rows(
+    scoring: Scoring, shares: Sequence[float], draws: int, alone: Sequence[Modalities]
+) -> Iterator[MissingRow]:
+    contract = scoring.study.contract
     estimates = {arm: scoring.estimates(arm) for arm in scoring.arms}
-
-    def figure(arm: str) -> dict[str, Any]:
-        return estimates[arm][task][metric].as_dict()
-
-    def cost(better: str, worse: str) -> dict[str, Any]:
-        return scoring.differences(better, worse, task)[metric].as_dict()
-
-    for task in study.contract.tasks:
+    for task in contract.tasks:
         metric = METRIC[task]
-        for shown in subsets(study.contract):
+        for shown in subsets(contract):
             whole = shown_name(_trained(0.0), shown)
             if task not in estimates[whole]:
                 continue  # no held-out patient has this outcome
-            only = _only(shown) if shown in alone else None
-            gaps = {share: shown_name(_trained(share), shown) for share in shares}
-            yield MissingRow(
-                shown,
-                task,
-                metric,
-                figure(whole),
-                None if only is None else figure(only),
-                None if only is None else cost(only, whole),
-                [{"share": s, "figure": figure(arm), "cost": cost(whole, arm)} for s, arm in gaps.items()],
-            )
+            only = None
+            cost = None
+            if shown in alone:
+                only = estimates[_only(shown)][task][metric].as_dict()
+                cost = scoring.differences(_only(shown), whole, task)[metric].as_dict()
+            training = []
+            for share in shares:
+                names = [shown_name(_trained(share, draw), shown) for draw in range(draws)]
+                figures = [estimates[name][task][metric] for name in names]
+                costs = [scoring.differences(whole, name, task)[metric] for name in names]
+                training.append(_entry(share, figures, costs))
+            figure = estimates[whole][task][metric].as_dict()
+            yield MissingRow(shown, task, metric, figure, only, cost, training)
+
+
+def _entry(share: float, figures: Sequence[Estimate], costs: Sequence[Estimate]) -> dict[str, Any]:
+    """What a share cost, over its draws."""
+    values = [cost.estimate for cost in costs if cost.estimate is not None]
+    return {
+        "share": share,
+        "figure": mean_estimate(figures).as_dict(),
+        "cost": mean_estimate(costs).as_dict(),
+        "spread": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    }

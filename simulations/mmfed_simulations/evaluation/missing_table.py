@@ -56,8 +56,14 @@ def missing_explanation(results: Results) -> str:
         "models fixed); costs are paired, on identical patients, and above 0 where something is lost. Cost "
         "of hiding the rest: what the same model trained on these modalities alone is better by. Cost of a "
         "share missing in training: what the model that was trained without gaps is better by; each modality "
-        "but the clinical one was taken from that share of the training patients, and from nobody held out."
+        f"but the clinical one was taken from that share of the training patients{_draws(results)}, and from "
+        "nobody held out."
     )
+
+
+def _draws(results: Results) -> str:
+    count = results["draws"]
+    return f" (mean of {count} draws, bounds too)" if count > 1 else ""
 
 
 def missing_figures(results_by_cohort: Mapping[str, Results]) -> dict[str, Any]:

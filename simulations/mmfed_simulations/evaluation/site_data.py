@@ -29,7 +29,7 @@ def sites_of(study: Study, cohort: Cohort, topology: Topology, hidden: Hidden = 
     for name, part in cohort.by_site().items():
         patients = part.patients
         if hidden.share > 0:
-            patients = without_in_training(study, name, part, hidden.share)
+            patients = without_in_training(study, name, part, hidden)
         sites.append(site_data(study, name, patients, part.folds, topology))
     return sites
 

@@ -135,7 +135,7 @@ def test_gaps_are_nested_and_follow_from_the_patient_alone() -> None:
     everybody = large_cohort()
     study = FOLD.study.with_changes(evaluation={"rule": "hash"})
     small, again, large = (
-        without_in_training(study, "any", everybody, share).nodes["gene"].has_modality()
+        without_in_training(study, "any", everybody, Hidden(share)).nodes["gene"].has_modality()
         for share in (0.2, 0.2, 0.6)
     )
     assert torch.equal(small, again)
@@ -146,11 +146,13 @@ def test_gaps_are_nested_and_follow_from_the_patient_alone() -> None:
         lost = (had & ~left & training).sum() / (had & training).sum()
         assert float(lost) == pytest.approx(share, abs=0.05)
     other = study.with_changes(study={"seed": 4}, evaluation={"rule": "none"})
-    elsewhere = without_in_training(other, "any", everybody, 0.2).nodes["gene"].has_modality()
+    elsewhere = without_in_training(other, "any", everybody, Hidden(0.2)).nodes["gene"].has_modality()
     assert not torch.equal(elsewhere, small)
+    drawn = without_in_training(study, "any", everybody, Hidden(0.2, draw=1)).nodes["gene"].has_modality()
+    assert not torch.equal(drawn, small)
     order = torch.arange(len(had) - 1, -1, -1)
     turned = Cohort(everybody.patients.select(order), everybody.sites[::-1], None, ())
-    mirrored = without_in_training(study, "another", turned, 0.6).nodes["gene"].has_modality()
+    mirrored = without_in_training(study, "another", turned, Hidden(0.6)).nodes["gene"].has_modality()
     assert torch.equal(mirrored[order], large)
 
 
@@ -167,7 +169,16 @@ def test_every_subset_is_there_once() -> None:
 def test_what_is_hidden_names_the_files_of_a_training() -> None:
     every = subsets(STUDY.contract)
     parts = [
-        h.file_part for h in (NOTHING, Hidden(0.2), Hidden(0.6), Hidden(shown=every), Hidden(0.2, every))
+        hidden.file_part
+        for hidden in (
+            NOTHING,
+            Hidden(0.2),
+            Hidden(0.2, draw=1),
+            Hidden(0.6),
+            Hidden(shown=every),
+            Hidden(0.2, every),
+            Hidden(0.2, every[:1]),
+        )
     ]
     assert parts[0] == ""
     assert len(set(parts)) == len(parts)

@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(folder: Path) -> dict[str, Any]:
-    found = missing(TOY, COHORT, TOPOLOGY, folder, shares=(0.5,), workers=1)
+    found = missing(TOY, COHORT, TOPOLOGY, folder, shares=(0.5,), draws=2, workers=1)
     assert json.loads((folder / "missing.json").read_text()) == found
     return found
 
@@ -65,10 +65,12 @@ def test_there_is_a_row_for_each_subset(results: dict[str, Any]) -> None:
     assert results["modalities"][1] == {"name": "gene", "patients": has, "of": 100}
 
 
-def by_hand(study: Study, fold: int, folder: Path, *, hide: str = "", gaps: float = 0.0) -> float:
+def by_hand(
+    study: Study, fold: int, folder: Path, *, hide: str = "", gaps: float = 0.0, draw: int = 0
+) -> float:
     """C-index of one fold, with the masks written out."""
     chosen = study.with_changes(evaluation={"rule": "fold", "folds": 2, "fold": fold})
-    sites = [with_gaps(site, gaps) for site in sites_of(chosen, COHORT, TOPOLOGY)]
+    sites = [with_gaps(site, gaps, TOY.study.seed + draw) for site in sites_of(chosen, COHORT, TOPOLOGY)]
     result = run_study(chosen, sites, folder)
     if hide:
         hidden = [lose(site.patients, hide, site.held_out) for site in sites]
@@ -94,9 +96,9 @@ def c_index(study: Study, sites: Sequence[SiteData], result: RunResult) -> float
     return float(concordance_index(time, -score, event))
 
 
-def with_gaps(site: SiteData, share: float) -> SiteData:
+def with_gaps(site: SiteData, share: float, seed: int) -> SiteData:
     """Take the genes from a share of the training patients."""
-    drawn = [hash_fraction(TOY.study.seed, i, "missing gene") for i in site.patients.patient_ids]
+    drawn = [hash_fraction(seed, i, "missing gene") for i in site.patients.patient_ids]
     loses = ~site.held_out & (np.array(drawn) < share)
     return SiteData(site.name, lose(site.patients, "gene", loses), site.held_out, site.topology, site.folds)
 
@@ -119,7 +121,8 @@ def test_figures_are_those_computed_by_hand(results: dict[str, Any], tmp_path: P
     whole, clinical = row_of(results, *CLINICAL, *GENE), row_of(results, *CLINICAL)
     expected = mean("whole")
     without = mean("without", hide="gene")
-    gaps = mean("gaps", gaps=0.5)
+    first, second = (mean(f"gaps-{k}", gaps=0.5, draw=k) for k in (0, 1))
+    gaps = (first + second) / 2
     assert whole["figure"]["estimate"] == pytest.approx(expected, abs=1e-6)
     assert clinical["figure"]["estimate"] == pytest.approx(without, abs=1e-6)
     assert row_of(results, *GENE)["figure"]["estimate"] == pytest.approx(
@@ -129,7 +132,8 @@ def test_figures_are_those_computed_by_hand(results: dict[str, Any], tmp_path: P
     assert entry["figure"]["estimate"] == pytest.approx(gaps, abs=1e-6)
     assert entry["cost"]["estimate"] == pytest.approx(expected - gaps, abs=1e-6)
     assert expected - without > 0.01  # genes are planted in the hazard
-    assert gaps != expected
+    assert entry["spread"] == pytest.approx(abs(first - second) / np.sqrt(2), abs=1e-6)
+    assert len({first, second, expected}) == 3
 
 
 def test_hiding_the_rest_is_compared_with_training_on_what_is_shown(
@@ -163,16 +167,16 @@ def genes_of(patients: PatientTensors) -> PatientTensors:
 
 def test_goes_on_after_an_interruption_and_gives_the_same(results: dict[str, Any], folder: Path) -> None:
     kept = sorted((folder / "cache").glob("*.parquet"))
-    assert len(kept) == 2 * 4  # two folds; everything, two subsets alone, and with gaps
+    assert len(kept) == 2 * 5  # two folds; everything, two subsets alone, and two draws of gaps
     lost = [path for path in kept if "hidden" in path.name][:2]
     for path in lost:
         path.unlink()
     begun: list[tuple[int, int]] = []
     again = missing(
-        TOY, COHORT, TOPOLOGY, folder, shares=(0.5,), workers=1,
+        TOY, COHORT, TOPOLOGY, folder, shares=(0.5,), draws=2, workers=1,
         progress=lambda done, total, what: begun.append((done, total)),
     )  # fmt: skip
-    assert begun == [(6, 8), (7, 8), (8, 8)]
+    assert begun == [(8, 10), (9, 10), (10, 10)]
     assert again == results
 
 

@@ -42,8 +42,8 @@ def row(shown: list[str], value: float, cost: float | None, gaps: float) -> dict
         "only": figure(value + cost) if cost is not None else None,
         "cost": figure(cost) if alone else None,
         "training": [
-            {"share": 0.2, "figure": figure(value), "cost": figure(0.0)},
-            {"share": 0.6, "figure": figure(value - gaps), "cost": figure(gaps)},
+            {"share": 0.2, "figure": figure(value), "cost": figure(0.0), "spread": None},
+            {"share": 0.6, "figure": figure(value - gaps), "cost": figure(gaps), "spread": None},
         ],
     }
 
@@ -60,6 +60,7 @@ def results(cost: float, gaps: float) -> dict[str, Any]:
         ],
         "without_omics": ["clinical_feature"],
         "shares": [0.2, 0.6],
+        "draws": 1,
         "rows": [
             row(["clinical_feature", "gene"], 0.71, None, gaps),
             row(["clinical_feature"], 0.68, cost, 0.001),
