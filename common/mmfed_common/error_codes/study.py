@@ -44,6 +44,10 @@ CODES: dict[str, Code] = {
         "The settings of a synthetic consortium contradict each other.",
         "Change the named option; `mmfed-simulate cohort --help` lists them with their defaults.",
     ),
+    "MMF-514": Code(
+        "There is no modality to hide.",
+        "Take a study with two modalities or more; clinical columns and demographics are one of them.",
+    ),
     "MMF-521": Code("A run was interrupted.", "Add --resume to continue it; the last whole round is safe."),
     "MMF-522": Code(
         "The cohort has changed since the run began.",

@@ -8,6 +8,7 @@ from mmfed_simulations.cli.benchmark import app as benchmark_app
 from mmfed_simulations.cli.check import check
 from mmfed_simulations.cli.cohort import cohort
 from mmfed_simulations.cli.compare import compare
+from mmfed_simulations.cli.missing import missing
 from mmfed_simulations.cli.reproduce import reproduce
 from mmfed_simulations.cli.results import results
 from mmfed_simulations.cli.run import run
@@ -24,6 +25,7 @@ app.command()(cohort)
 app.command()(check)
 app.command()(run)
 app.command()(compare)
+app.command()(missing)
 app.command()(tradeoff)
 app.command()(reproduce)
 app.command()(results)

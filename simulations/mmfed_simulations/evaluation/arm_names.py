@@ -39,6 +39,15 @@ DESCRIPTIONS: dict[str, str] = {
     "graph attention",
 }
 
+MODALITIES: dict[str, str] = {
+    "clinical_feature": "clinical",
+    "gene": "genes",
+    "protein": "proteins",
+    "metabolite": "metabolites",
+    "imaging_feature": "imaging",
+}
+"""Node types as a reader knows them."""
+
 
 def label(arm: str) -> str:
     """Name of an arm as a reader sees it."""

@@ -16,6 +16,7 @@ from mmfed_client.prediction import predict_site
 from mmfed_client.site import SiteData
 from mmfed_common.contract import Contract
 from mmfed_common.errors import StudyError
+from mmfed_common.model.clinical import CLINICAL
 from mmfed_common.patients import PatientTensors
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Stage, Study
@@ -29,6 +30,7 @@ from mmfed_simulations.evaluation.baselines import (
     fit_logistic,
 )
 from mmfed_simulations.evaluation.features import FeatureTable
+from mmfed_simulations.evaluation.hidden import Modalities, joined, showing
 from mmfed_simulations.evaluation.predictions import (
     KEYS,
     add_survival,
@@ -36,7 +38,7 @@ from mmfed_simulations.evaluation.predictions import (
     scored_times,
     truth_frame,
 )
-from mmfed_simulations.evaluation.site_data import join_patients, only_modality, pooled_site
+from mmfed_simulations.evaluation.site_data import join_patients, only_modalities, pooled_site
 from mmfed_simulations.run import RunResult, run_study
 
 RELEASED = "released"
@@ -89,21 +91,33 @@ def default_arms(contract: Contract) -> tuple[str, ...]:
 
 
 def run_arm(
-    arm: str, fold: str, study: Study, sites: Sequence[SiteData], topology: Topology, folder: Path
+    arm: str,
+    fold: str,
+    study: Study,
+    sites: Sequence[SiteData],
+    topology: Topology,
+    folder: Path,
+    shown: Sequence[Modalities] = (),
 ) -> ArmResult:
     """Run one arm in one fold; ``late_fusion`` is made from other arms and is not run.
+
+    ``only_`` and node types joined by ``+`` is the federated arm on a contract with these alone. With
+    ``shown``, which only the federated arm knows, the held-out patients are predicted once with each set of
+    modalities, and the rows' ``arm`` says with which.
 
     Raises
     ------
     StudyError
         ``MMF-511`` for an arm that is unknown or that the study does not allow.
     """
+    if shown and arm != "federated":
+        raise StudyError("MMF-511", f"the arm {arm!r} is not predicted with modalities hidden")
     if arm in SURVIVAL_BASELINES or arm == "logistic_clinical":
         if not applicable(arm, study.contract):
             raise StudyError("MMF-511", f"the study does not have what the arm {arm} needs")
         return _baseline(arm, fold, study, sites, topology)
     if arm == "federated":
-        return _network(arm, fold, study, sites, folder)
+        return _network(arm, fold, study, sites, folder, shown=shown)
     if arm == RELEASED:
         return _released(study, sites, folder)
     if arm == "pooled":
@@ -112,10 +126,12 @@ def run_arm(
         return _local(fold, study, sites, folder)
     if arm == "attention_fusion":
         return _network(arm, fold, attention_only(study), sites, folder)
-    if arm.startswith(SINGLE_PREFIX) and arm.removeprefix(SINGLE_PREFIX) in study.contract.node_types:
-        single = single_modality(study, arm.removeprefix(SINGLE_PREFIX))
-        reduced = [only_modality(site, single.contract) for site in sites]
-        return _network(arm, fold, single, reduced, folder, training_risk=True)
+    if arm.startswith(SINGLE_PREFIX):
+        kept = arm.removeprefix(SINGLE_PREFIX).split("+")
+        if set(kept) <= set(study.contract.node_types):
+            reduced = reduced_to(study, kept)
+            parts = [only_modalities(site, reduced.contract) for site in sites]
+            return _network(arm, fold, reduced, parts, folder, training_risk=True)
     raise StudyError("MMF-511", f"the arm {arm!r} is unknown")
 
 
@@ -125,18 +141,18 @@ def _released(study: Study, sites: Sequence[SiteData], folder: Path) -> ArmResul
     return ArmResult(nothing, weights=dict(result.state), scaling=result.scaling)
 
 
-def single_modality(study: Study, node_type: str) -> Study:
-    """Reduce the contract to one modality; stages that would train nothing are left out."""
+def reduced_to(study: Study, kept: Sequence[str]) -> Study:
+    """Reduce the contract to some modalities; stages that would train nothing are left out."""
     gone: dict[str, Any] = {}
     for name, sections in MODALITY_SECTIONS.items():
-        if name != node_type:
-            gone |= {section: {} if name == "clinical_feature" else None for section in sections}
-    clinical = node_type == "clinical_feature"
-    pairs = study.contract.relations.model_dump(mode="json") | {"gene_clinical_pairs": []}
-    gone["relations"] = pairs if clinical else {"source": "none"}
-    stages = [
-        stage for old in study.training.stages if (stage := _without_additive(old) if clinical else old)
-    ]
+        if name not in kept:
+            gone |= {section: {} if name == CLINICAL else None for section in sections}
+    if CLINICAL not in kept:
+        gone["relations"] = {"source": "none"}
+    elif "gene" not in kept:
+        gone["relations"] = study.contract.relations.model_dump(mode="json") | {"gene_clinical_pairs": []}
+    alone = set(kept) == {CLINICAL}
+    stages = [stage for old in study.training.stages if (stage := _without_additive(old) if alone else old)]
     return study.with_changes(contract=gone, training={"stages": [s.model_dump(mode="json") for s in stages]})
 
 
@@ -184,9 +200,13 @@ def _network(
     folder: Path,
     *,
     training_risk: bool = False,
+    shown: Sequence[Modalities] = (),
 ) -> ArmResult:
     result = run_study(study, sites, folder, resume=_begun(folder))
-    rows = [held_out_rows(arm, fold, study, site, result) for site in sites if site.held_out.any()]
+    tested = [site for site in sites if site.held_out.any()]
+    rows = [held_out_rows(arm, fold, study, site, result) for site in tested if not shown]
+    for one in shown:
+        rows += [held_out_rows(joined(one), fold, study, showing(site, one), result) for site in tested]
     facts: dict[str, Any] = {"seconds": result.seconds}
     if training_risk and study.contract.survival is not None:
         facts["training_risk"] = _training_risk(study, sites, result)

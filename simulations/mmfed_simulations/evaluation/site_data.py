@@ -15,15 +15,23 @@ from mmfed_common.contract import Contract
 from mmfed_common.patients import PatientTensors
 from mmfed_common.study import Study
 from mmfed_common.topology import EdgeList, Topology
+from mmfed_simulations.evaluation.hidden import NOTHING, Hidden, without_in_training
 
 POOLED_SITE = "pooled"
 
 
-def sites_of(study: Study, cohort: Cohort, topology: Topology) -> list[SiteData]:
-    """Split a cohort into sites, sorted by name, each with the patients that the study's rule holds out."""
-    return [
-        site_data(study, name, part.patients, part.folds, topology) for name, part in cohort.by_site().items()
-    ]
+def sites_of(study: Study, cohort: Cohort, topology: Topology, hidden: Hidden = NOTHING) -> list[SiteData]:
+    """Split a cohort into sites, sorted by name, each with the patients that the study's rule holds out.
+
+    ``hidden`` takes modalities from training patients, before anything is learned from them.
+    """
+    sites = []
+    for name, part in cohort.by_site().items():
+        patients = part.patients
+        if hidden.share > 0:
+            patients = without_in_training(study, name, part, hidden)
+        sites.append(site_data(study, name, patients, part.folds, topology))
+    return sites
 
 
 def pooled_site(study: Study, sites: Sequence[SiteData], topology: Topology) -> SiteData:
@@ -56,7 +64,7 @@ def join_patients(parts: Sequence[PatientTensors]) -> PatientTensors:
     return PatientTensors(tuple(i for part in parts for i in part.patient_ids), nodes, outcomes)
 
 
-def only_modality(site: SiteData, contract: Contract) -> SiteData:
+def only_modalities(site: SiteData, contract: Contract) -> SiteData:
     """Leave only the node types that a reduced contract still has."""
     keep = contract.node_types
     patients = replace(site.patients, nodes={name: site.patients.nodes[name] for name in keep})

@@ -26,6 +26,7 @@ from mmfed_common.scaling import Scaling
 from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.arms import ArmResult, run_arm
 from mmfed_simulations.evaluation.folds import Fold
+from mmfed_simulations.evaluation.hidden import NOTHING, Hidden
 from mmfed_simulations.evaluation.predictions import write_predictions
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.site_data import sites_of
@@ -37,15 +38,17 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """One arm in one fold."""
+    """One arm in one fold, with what is hidden of the patients."""
 
     arm: str
     fold: Fold
+    hidden: Hidden = NOTHING
 
     @property
     def label(self) -> str:
         """What a progress bar shows."""
-        return f"{self.arm}, fold {self.fold.name}"
+        missing = f", {self.hidden.share:.0%} missing" if self.hidden.share > 0 else ""
+        return f"{self.arm}{missing}, fold {self.fold.name}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Inputs:
     def stem(self, task: Task) -> Path:
         """Where a task's result lies, without suffix: named by the study's hash, the data, arm and fold."""
         name = f"{task.fold.study.hash[:16]}-{self.digest[:12]}-{task.arm}-{_plain(task.fold.name)}"
-        return self.folder / name
+        return self.folder / f"{name}{task.hidden.file_part}"
 
 
 @dataclass(frozen=True)
@@ -192,8 +195,10 @@ def _run(inputs: Inputs, task: Task) -> ArmResult | MmfedError:
     work = stem.with_name(stem.name + ".run")
     start = time.perf_counter()
     try:
-        sites = sites_of(task.fold.study, inputs.cohort, inputs.topology)
-        result = run_arm(task.arm, task.fold.name, task.fold.study, sites, inputs.topology, work)
+        sites = sites_of(task.fold.study, inputs.cohort, inputs.topology, task.hidden)
+        result = run_arm(
+            task.arm, task.fold.name, task.fold.study, sites, inputs.topology, work, task.hidden.shown
+        )
     except MmfedError as error:
         return error
     result.facts["wall_seconds"] = time.perf_counter() - start

@@ -188,11 +188,11 @@ def _costs(
             losses = [scoring.differences(WITHOUT.name, c.name, task)[metric] for c in same]
             values = [f.estimate for f in figures if f.estimate is not None]
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-            yield Cost(*key, task, metric, _mean(figures), _mean(losses), spread, len(same))
+            yield Cost(*key, task, metric, mean_estimate(figures), mean_estimate(losses), spread, len(same))
 
 
-def _mean(estimates: Sequence[Estimate]) -> Estimate:
-    """Mean of estimates and of their bounds."""
+def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean of estimates and of their bounds; not defined where one of them is not."""
 
     def mean(values: Sequence[float | None]) -> float | None:
         known = [value for value in values if value is not None]

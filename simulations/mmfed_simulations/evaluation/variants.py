@@ -12,6 +12,7 @@ from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.arms import ArmResult
 from mmfed_simulations.evaluation.folds import Fold, FoldPlan
+from mmfed_simulations.evaluation.hidden import NOTHING, Hidden, Modalities, joined
 from mmfed_simulations.evaluation.tasks_cache import Inputs, Progress, Task, cohort_digest, run_tasks
 
 
@@ -25,10 +26,23 @@ class Variant:
         The arm of a comparison that is trained, e.g. ``"federated"``.
     changed
         Makes the variant's study of that of a fold; must leave the held-out rule as it is.
+    hidden
+        What is hidden of the patients' modalities.
     """
 
     arm: str
     changed: Callable[[Study], Study]
+    hidden: Hidden = NOTHING
+
+
+def as_is(study: Study) -> Study:
+    """Leave the study as it is, for a variant that changes something else."""
+    return study
+
+
+def shown_name(variant: str, shown: Modalities) -> str:
+    """Name, in the table of predictions, of a variant whose held-out patients show some modalities only."""
+    return f"{variant}, shown {joined(shown)}"
 
 
 def train_variants(
@@ -50,7 +64,8 @@ def train_variants(
 
     Returns
     -------
-    The table of predictions; its column ``arm`` holds the variants' names.
+    The table of predictions; its column ``arm`` holds the variants' names, or, for variants that are
+    predicted several times, those of :func:`shown_name`.
 
     Raises
     ------
@@ -58,8 +73,13 @@ def train_variants(
         Whatever stops a training.
     """
     results = train_results(variants, plan, topology, folder, workers, progress)
-    rows = [result.rows.assign(arm=name) for name, folds in results.items() for result in folds.values()]
-    return pd.concat(rows, ignore_index=True)
+    parts = []
+    for name, variant in variants.items():
+        names = {joined(shown): shown_name(name, shown) for shown in variant.hidden.shown}
+        for result in results[name].values():
+            rows = result.rows
+            parts.append(rows.assign(arm=rows["arm"].map(names) if names else name))
+    return pd.concat(parts, ignore_index=True)
 
 
 def train_results(
@@ -74,7 +94,7 @@ def train_results(
     cache = folder / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     tasks = {
-        (name, fold): Task(variant.arm, replace(fold, study=variant.changed(fold.study)))
+        (name, fold): Task(variant.arm, replace(fold, study=variant.changed(fold.study)), variant.hidden)
         for name, variant in variants.items()
         for fold in plan.folds
     }

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmfed_common.study import Study
-from mmfed_simulations.evaluation.variants import Variant
-from mmfed_simulations.tables.methods import Change, as_it_is, model
+from mmfed_simulations.evaluation.variants import Variant, as_is
+from mmfed_simulations.tables.methods import Change, model
 
 
 def _clinical_stage(study: Study) -> Study:
@@ -26,7 +26,7 @@ def _last_stage(**changes: Any) -> Change:
 
 SETTINGS: Mapping[str, Change] = {
     "clinical": _clinical_stage,
-    "additive": as_it_is,
+    "additive": as_is,
     "additive, decay .03": _last_stage(weight_decay=0.03),
     "additive, decay .3": _last_stage(weight_decay=0.3),
     "additive, 60 rounds": _last_stage(rounds=60),

@@ -13,12 +13,11 @@ from mmfed_simulations.evaluation.folds import FoldPlan, FoldRule, plan_folds
 from mmfed_simulations.evaluation.late_fusion import late_fusion
 from mmfed_simulations.evaluation.nested import select_by_inner_folds
 from mmfed_simulations.evaluation.tasks_cache import cohort_digest
-from mmfed_simulations.evaluation.variants import Variant, train_results, train_variants
+from mmfed_simulations.evaluation.variants import Variant, as_is, train_results, train_variants
 from mmfed_simulations.tables.across import Difference, mean_difference
 from mmfed_simulations.tables.choice import SETTINGS, candidates
 from mmfed_simulations.tables.cohorts import COHORTS
 from mmfed_simulations.tables.markdown import bold, figure, grid, write_page
-from mmfed_simulations.tables.methods import as_it_is
 from mmfed_simulations.tables.rows import RowResult, score_row
 from mmfed_simulations.tables.table import Workshop
 
@@ -126,12 +125,12 @@ def _rows(
     if arm == "late_fusion":
         return _fused(plan, loaded, folder, workers)
     trained = "federated" if arm == WITH_PROTEINS else arm
-    return train_variants({arm: Variant(trained, as_it_is)}, plan, loaded.topology, folder, workers)
+    return train_variants({arm: Variant(trained, as_is)}, plan, loaded.topology, folder, workers)
 
 
 def _fused(plan: FoldPlan, loaded: LoadedConsortium, folder: Path, workers: int) -> pd.DataFrame:
     types = loaded.study.contract.node_types
-    singles = {name: Variant(SINGLE_PREFIX + name, as_it_is) for name in types}
+    singles = {name: Variant(SINGLE_PREFIX + name, as_is) for name in types}
     results = train_results(singles, plan, loaded.topology, folder, workers)
     parts = []
     for fold in plan.folds:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmfed_common.study import Study
+from mmfed_simulations.evaluation.variants import as_is
 
 Change = Callable[[Study], Study]
 
@@ -54,11 +55,6 @@ class Method:
     members: int = 1
 
 
-def as_it_is(study: Study) -> Study:
-    """The study itself."""
-    return study
-
-
 def model(**changes: Any) -> Change:
     """Change keys of ``[model]``."""
 
@@ -96,10 +92,10 @@ def classic(**aggregation: Any) -> Change:
 
 
 METHODS: Mapping[str, Method] = {
-    OURS: Method("the study as it is (clinical + additive)", None, as_it_is),
+    OURS: Method("the study as it is (clinical + additive)", None, as_is),
     "no-clinical-path": Method("− linear clinical path", OURS, model(clinical_path=False)),
     "plain-genes": Method("− pathways: each gene by itself", OURS, model(pathway_tokens=False)),
-    "shuffled-pathways": Method("pathways with shuffled genes", OURS, as_it_is, shuffled=True),
+    "shuffled-pathways": Method("pathways with shuffled genes", OURS, as_is, shuffled=True),
     "fedavg": Method("FedAvg, five local passes", OURS, classic(strategy="fedavg")),
     "fedprox": Method("FedProx, five local passes", OURS, classic(strategy="fedprox", proximal_mu=0.1)),
     FULL: Method("+ full block: graph attention, cross-attention fusion", OURS, full(), arm="pooled"),

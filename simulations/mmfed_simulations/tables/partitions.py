@@ -14,12 +14,11 @@ from mmfed_simulations.consortium import LoadedConsortium
 from mmfed_simulations.evaluation.arm_names import label
 from mmfed_simulations.evaluation.folds import FoldPlan, plan_folds
 from mmfed_simulations.evaluation.tasks_cache import cohort_digest
-from mmfed_simulations.evaluation.variants import Variant, train_variants
+from mmfed_simulations.evaluation.variants import Variant, as_is, train_variants
 from mmfed_simulations.tables.across import Difference, mean_difference
 from mmfed_simulations.tables.cohorts import COHORTS
 from mmfed_simulations.tables.field import REFERENCES
 from mmfed_simulations.tables.markdown import figure, grid, number, write_page
-from mmfed_simulations.tables.methods import as_it_is
 from mmfed_simulations.tables.rows import RowResult, score_row
 from mmfed_simulations.tables.table import Workshop
 
@@ -51,7 +50,7 @@ class Partitions:
             for arm in (ARM, *REFERENCES):
                 workshop.tell(f"{cohort}, partition {number}: {label(arm)}")
                 rows[arm] = train_variants(
-                    {arm: Variant(arm, as_it_is)}, plan, loaded.topology, folder, workshop.workers
+                    {arm: Variant(arm, as_is)}, plan, loaded.topology, folder, workshop.workers
                 )
             return score_row(plan, plan.folds[0].study, ARM, rows)
 

@@ -9,10 +9,10 @@ from mmfed_common.study import Study
 from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX, label
 from mmfed_simulations.evaluation.folds import plan_folds, usual_rule
 from mmfed_simulations.evaluation.tasks_cache import cohort_digest
-from mmfed_simulations.evaluation.variants import Variant, train_variants
+from mmfed_simulations.evaluation.variants import Variant, as_is, train_variants
 from mmfed_simulations.tables.cohorts import SYNTHETIC, WITH_RESPONSE
 from mmfed_simulations.tables.markdown import bold, figure, grid, write_page
-from mmfed_simulations.tables.methods import Change, as_it_is
+from mmfed_simulations.tables.methods import Change
 from mmfed_simulations.tables.rows import METRIC, RowResult, score_row
 from mmfed_simulations.tables.table import Workshop
 
@@ -91,10 +91,10 @@ class Tasks:
 
 def _variants(row: str, study: Study) -> dict[str, Variant]:
     if row == TOGETHER:
-        return {TOGETHER: Variant("federated", as_it_is)}
+        return {TOGETHER: Variant("federated", as_is)}
     if row == ALONE:
         return {task: Variant("federated", only_task(task)) for task in study.contract.tasks}
-    return {row: Variant("federated" if row == TOGETHER else row, as_it_is)}
+    return {row: Variant("federated" if row == TOGETHER else row, as_is)}
 
 
 def _name(row: str) -> str:

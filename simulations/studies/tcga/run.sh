@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Compares the federation with its alternatives on one TCGA cohort.  usage: run.sh COHORT OUT [option of compare ...]
+# MMFED_COMMAND=missing runs that command instead, on the same study, cohort and tables.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=${MMFED_DATA:-"$here/../../../../shared/data"}
@@ -13,5 +14,5 @@ if [ ! -e "$here/hallmark.mmfk" ]; then
     mmfed-simulate knowledge build --tables "$data/knowledge" --pathways hallmark --genes-in-pathways \
         --gene-edges both --proteins none "${genes[@]}" --out "$here/hallmark.mmfk"
 fi
-exec mmfed-simulate compare "$here/$cohort/study.toml" --cohort "$here/$cohort" \
+exec mmfed-simulate "${MMFED_COMMAND:-compare}" "$here/$cohort/study.toml" --cohort "$here/$cohort" \
     --data "$data/tcga_multimodal/$cohort" --out "$out" "$@"

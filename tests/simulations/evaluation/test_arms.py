@@ -10,12 +10,12 @@ from tests.client.privacy.shared_sites import shared_study
 from tests.simulations.evaluation.toy_cohort import GENES, STUDY, toy_cohort, toy_topology
 
 from mmfed_common.model import build_model
-from mmfed_simulations.evaluation.arms import alone, attention_only, single_modality, trainable
+from mmfed_simulations.evaluation.arms import alone, attention_only, reduced_to, trainable
 from mmfed_simulations.evaluation.folds import plan_folds
 from mmfed_simulations.evaluation.late_fusion import late_fusion
 from mmfed_simulations.evaluation.site_data import (
     join_patients,
-    only_modality,
+    only_modalities,
     only_nodes,
     pooled_site,
     sites_of,
@@ -61,20 +61,20 @@ def test_joined_patients_are_the_parts_in_order() -> None:
 
 @pytest.mark.parametrize("node_type", ["clinical_feature", "gene"])
 def test_single_modality_keeps_one_and_the_outcomes(node_type: str) -> None:
-    study = single_modality(STUDY, node_type)
+    study = reduced_to(STUDY, [node_type])
     assert study.contract.node_types == (node_type,)
     assert study.contract.tasks == STUDY.contract.tasks
     assert study.contract.survival == STUDY.contract.survival
-    site = only_modality(SITES[1], study.contract)
+    site = only_modalities(SITES[1], study.contract)
     assert set(site.patients.nodes) == {node_type}
     assert site.patients.outcomes is SITES[1].patients.outcomes
     build_model(study, site.topology)
 
 
 def test_single_clinical_modality_trains_no_additive_block() -> None:
-    stages = single_modality(STUDY, "clinical_feature").training.stages
+    stages = reduced_to(STUDY, ["clinical_feature"]).training.stages
     assert [stage.level for stage in stages] == ["clinical", "full"]
-    assert single_modality(STUDY, "gene").training == STUDY.training
+    assert reduced_to(STUDY, ["gene"]).training == STUDY.training
 
 
 def test_attention_fusion_trains_as_many_rounds_without_the_paths() -> None:
