@@ -12,6 +12,7 @@ from mmfed_common.metrics.estimate import (
     combine,
     paired_difference,
 )
+from mmfed_common.metrics.likelihood import survival_log_loss
 from mmfed_common.metrics.survival import (
     Censoring,
     auc_at,
@@ -38,5 +39,6 @@ __all__ = [
     "measure_response",
     "paired_difference",
     "risk_thirds",
+    "survival_log_loss",
     "uno_c",
 ]
