@@ -91,11 +91,6 @@ def exchanged(outcomes: Outcomes) -> Outcomes:
     return replace(outcomes, event=1 - outcomes.event)
 
 
-def backwards(outcomes: Outcomes) -> Outcomes:
-    """Time runs backwards."""
-    return replace(outcomes, time_days=outcomes.time_days.max() + 1 - outcomes.time_days)
-
-
 def upside_down(outcomes: Outcomes) -> Outcomes:
     """The classes of response are counted from the other end."""
     return replace(outcomes, response=2 - outcomes.response)

@@ -26,11 +26,10 @@ from mmfed_simulations.evaluation.site_labels import (
 )
 from mmfed_simulations.evaluation.site_scores import site_metrics
 
-SIZES = (150, 120, 90, 90, 70, 60, 50, 30)
+SIZES = (160, 120, 90, 90, 70, 60, 50, 30)
 CONTRACT = hospitals.STUDY.contract
 MISTAKES: dict[str, Callable[[Outcomes], Outcomes]] = {
     "event": hospitals.exchanged,
-    "order": hospitals.backwards,
     "classes": hospitals.upside_down,
     "labels": hospitals.inverted,
 }
@@ -59,9 +58,9 @@ def found(cohort: Cohort, slope: float = 1.0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-@pytest.mark.parametrize("site", ["hospital-1", "hospital-3"])
+@pytest.mark.parametrize("site", ["hospital-0", "hospital-1", "hospital-4"])
 def test_exactly_the_mistaken_site_is_named_for_its_mistake(mistake: str, site: str) -> None:
-    for seed in range(5):
+    for seed in (0, 1):
         cohort = hospitals.mistaken(hospitals.hospitals(SIZES, seed), site, MISTAKES[mistake])
         named = found(cohort)["named"]
         assert [(one["site"], one["mistake"]) for one in named] == [(site, mistake)], seed
@@ -69,16 +68,27 @@ def test_exactly_the_mistaken_site_is_named_for_its_mistake(mistake: str, site: 
         assert "ask the site" in named[0]["text"]
 
 
+def test_a_site_whose_codes_are_turned_round_is_named() -> None:
+    """Its features say the opposite of what they mean elsewhere: who seems safest dies first."""
+    for seed in range(3):
+        cohort = hospitals.hospitals(SIZES, seed)
+        frame, turned = predicted(cohort), predicted(cohort, -1.0)
+        here = frame["site"] == "hospital-1"
+        frame[here] = turned[here]
+        named = suspicious_labels(hospitals.SURVIVAL, frame)["named"]
+        assert [(one["site"], one["mistake"]) for one in named] == [("hospital-1", "order")], seed
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.5, 1.0, 2.0])
 def test_no_site_is_named_where_all_are_right(slope: float) -> None:
     """Also for a model that is too sure of itself, too unsure, or knows nothing."""
-    wrongly = [one for seed in range(25) for one in found(hospitals.hospitals(SIZES, seed), slope)["named"]]
+    wrongly = [one for seed in range(8) for one in found(hospitals.hospitals(SIZES, seed), slope)["named"]]
     assert wrongly == []
 
 
 def test_a_site_that_differs_in_everything_but_coding_is_not_named() -> None:
     """Nearly everybody dies at one site, and the model knows nothing of its patients."""
-    for seed in range(10):
+    for seed in range(5):
         cohort = hospitals.hospitals(SIZES, seed)
         frame = predicted(cohort)
         here = frame["site"] == "hospital-0"
