@@ -192,6 +192,23 @@ class Privacy(Section):
         return self
 
 
+class Personal(Section):
+    """A site's own heads, after the last round: in comparisons, the arm ``personalised``.
+
+    A site moves the parameters that ``trainable`` names in ``passes`` passes over its training patients,
+    while the federated weights pull back as if they were so many further patients. ``pulls`` are the amounts
+    tried, beside none, by cross-validation in ``folds`` inner folds; with fewer than ``minimum_patients``
+    training patients nothing is tried. Nothing of it leaves the site.
+    """
+
+    trainable: Literal["linear", "heads"] = "heads"
+    pulls: Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(min_length=1)] = (100.0, 10.0)
+    passes: Annotated[int, Field(ge=1, le=1000)] = 20
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    folds: Annotated[int, Field(ge=2, le=100)] = 3
+    minimum_patients: Annotated[int, Field(ge=4)] = 20
+
+
 class Evaluation(Section):
     """The held-out rule, bootstrap and least cell."""
 
@@ -223,6 +240,7 @@ class Study(Section):
     training: Training
     aggregation: Aggregation = Aggregation()
     privacy: Privacy = Privacy()
+    personal: Personal = Personal()
     evaluation: Evaluation = Evaluation()
 
     def canonical(self) -> bytes:

@@ -65,6 +65,29 @@ def loss_of(
     return LossSum(total, len(index))
 
 
+def each_loss(
+    site: LocalSite,
+    model: MultimodalNetwork,
+    scaling: Scaling,
+    level: Level,
+    index: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Each patient's loss in evaluation mode, ``(n,)``; it stays at the site.
+
+    Parameters
+    ----------
+    index
+        ``(n,)`` indices of patients of the site.
+    """
+    model.eval()
+    with torch.no_grad():
+        parts = [
+            patient_losses(model, model(patients, scaling, level), patients.outcomes).double().cpu().numpy()
+            for patients in chunks(site.patients, index)
+        ]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
 def _common(outcomes: Outcomes, least: int) -> Outcomes:
     """Outcomes without the tasks and labels that fewer than ``least`` patients have."""
     response, toxicity = outcomes.response, outcomes.toxicity_known

@@ -14,6 +14,7 @@ from mmfed_common.metrics.estimate import (
     paired_figure,
     undefined,
 )
+from mmfed_common.metrics.likelihood import survival_log_loss
 from mmfed_common.metrics.survival import (
     Censoring,
     auc_at,
@@ -41,6 +42,7 @@ __all__ = [
     "paired_difference",
     "paired_figure",
     "risk_thirds",
+    "survival_log_loss",
     "undefined",
     "uno_c",
 ]

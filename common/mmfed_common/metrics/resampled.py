@@ -7,6 +7,7 @@ repeated patients exactly; tests hold them to that.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +72,7 @@ class MeanRatio:
         return _ratio(counts @ (self.value * self.weight), counts @ self.weight)
 
 
-def mean_of(parts: list[PairRatio] | list[MeanRatio], counts: Floats) -> Floats:
+def mean_of(parts: Sequence[Callable[[Floats], Floats]], counts: Floats) -> Floats:
     """Average several statistics (macro average over classes), leaving out those without a value."""
     rows = np.stack([part(counts) for part in parts])
     known = np.isfinite(rows)

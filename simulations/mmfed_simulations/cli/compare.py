@@ -35,22 +35,28 @@ def compare(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train everything again, even what --out holds already.")
     ] = False,
+    sites: Annotated[
+        bool, typer.Option("--sites", help="Also print what the federation is worth at each site.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the federation with its alternatives on identical patients, with paired differences.
 
-    Arms: federated, local (every site alone), pooled, Cox and other baselines, single modalities, late
-    fusion, attention fusion. The same command goes on after an interruption.
+    Arms: federated, local (every site alone), personalised (federated, then each site's own head), pooled,
+    Cox and other baselines, single modalities, late fusion, attention fusion. Sites whose labels seem to be
+    flipped are named. The same command goes on after an interruption.
 
     Examples:
 
         mmfed-simulate compare demo/lung/study.toml --cohort demo/lung --out demo/lung-compare
         mmfed-simulate compare study.toml --cohort sites --out c --arms federated,local,pooled,cox_clinical
+        mmfed-simulate compare study.toml --cohort sites --out c --arms federated,local,personalised --sites
         mmfed-simulate compare study.toml --cohort sites --out c --folds leave-site-out
     """
     from mmfed_simulations.cli.loading import load
     from mmfed_simulations.evaluation.compare import compare as compare_arms
     from mmfed_simulations.evaluation.table import explanation, result_tables
+    from mmfed_simulations.evaluation.worth_table import judged_sentence, site_tables, worth_sentences
 
     loaded = load(study, cohort, data)
     with progress_bar() as bar:
@@ -74,5 +80,12 @@ def compare(
     console = stdout()
     for table in result_tables(comparison.results):
         console.print(table)
+    for table in site_tables(comparison.results) if sites else []:
+        console.print(table)
     console.print(explanation(comparison.results), markup=False)
+    worth = comparison.results["worth"]
+    for sentence in worth_sentences(worth):
+        console.print(sentence, markup=False)
+    if worth["summary"]:
+        console.print(judged_sentence(worth), markup=False)
     console.print(f"Report: {comparison.report}", markup=False, soft_wrap=True)

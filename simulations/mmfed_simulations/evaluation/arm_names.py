@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-NETWORK_ARMS = ("federated", "pooled", "local", "attention_fusion")
+NETWORK_ARMS = ("federated", "pooled", "local", "personalised", "attention_fusion")
+PERSONALISED = "personalised"
 SINGLE_PREFIX = "only_"
 
 LABELS: dict[str, str] = {
     "federated": "Federated",
     "pooled": "Pooled",
     "local": "Local",
+    "personalised": "Federated, own head",
     "cox_clinical": "Cox, clinical",
     "cox_expression": "Cox, clinical + expression",
     "ridge_all": "Ridge Cox, all modalities",
@@ -27,6 +29,8 @@ DESCRIPTIONS: dict[str, str] = {
     "pooled": "the same model and schedule, as if all patients were at one site",
     "local": "the same model, trained by each site on its own patients; each patient is scored by the own "
     "site's model, whose scale is its own: compare within sites",
+    "personalised": "the federated model whose heads each site moved on its own training patients, as far as "
+    "inner folds of these said; many sites keep the federated one",
     "cox_clinical": "Cox regression on the clinical features of all sites together, a small ridge penalty",
     "cox_expression": "Cox regression on clinical features and principal components of gene expression, "
     "pooled; ridge penalty by inner cross-validation",

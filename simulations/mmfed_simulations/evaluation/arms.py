@@ -22,7 +22,7 @@ from mmfed_common.scaling import Scaling
 from mmfed_common.study import Stage, Study
 from mmfed_common.tasks import survival
 from mmfed_common.topology import Topology
-from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX
+from mmfed_simulations.evaluation.arm_names import PERSONALISED, SINGLE_PREFIX
 from mmfed_simulations.evaluation.baselines import (
     SURVIVAL_BASELINES,
     applicable,
@@ -67,7 +67,7 @@ class ArmResult:
     facts
         Anything else, e.g. the penalty chosen.
     weights, scaling
-        Of the model to release; empty for all others.
+        Of the federated model and of the one to release; empty for all others.
     """
 
     rows: pd.DataFrame
@@ -80,7 +80,7 @@ class ArmResult:
 
 def default_arms(contract: Contract) -> tuple[str, ...]:
     """Every arm that a study allows, in the order of the table."""
-    arms = ["federated", "pooled", "local"]
+    arms = ["federated", "pooled", "local", PERSONALISED]
     arms += [name for name in (*SURVIVAL_BASELINES, "logistic_clinical") if applicable(name, contract)]
     if len(contract.node_types) > 1:
         arms += [SINGLE_PREFIX + name for name in contract.node_types]
@@ -99,7 +99,7 @@ def run_arm(
     folder: Path,
     shown: Sequence[Modalities] = (),
 ) -> ArmResult:
-    """Run one arm in one fold; ``late_fusion`` is made from other arms and is not run.
+    """Run one arm in one fold; ``late_fusion`` and ``personalised`` are made from other arms and are not run.
 
     ``only_`` and node types joined by ``+`` is the federated arm on a contract with these alone. With
     ``shown``, which only the federated arm knows, the held-out patients are predicted once with each set of
@@ -117,7 +117,7 @@ def run_arm(
             raise StudyError("MMF-511", f"the study does not have what the arm {arm} needs")
         return _baseline(arm, fold, study, sites, topology)
     if arm == "federated":
-        return _network(arm, fold, study, sites, folder, shown=shown)
+        return _network(arm, fold, study, sites, folder, shown=shown, keep=True)
     if arm == RELEASED:
         return _released(study, sites, folder)
     if arm == "pooled":
@@ -201,6 +201,7 @@ def _network(
     *,
     training_risk: bool = False,
     shown: Sequence[Modalities] = (),
+    keep: bool = False,
 ) -> ArmResult:
     result = run_study(study, sites, folder, resume=_begun(folder))
     tested = [site for site in sites if site.held_out.any()]
@@ -210,9 +211,11 @@ def _network(
     facts: dict[str, Any] = {"seconds": result.seconds}
     if training_risk and study.contract.survival is not None:
         facts["training_risk"] = _training_risk(study, sites, result)
-    return ArmResult(
-        pd.concat(rows, ignore_index=True), _rounds(fold, result), [dict(s) for s in result.sites], facts
-    )
+    told = [dict(site) for site in result.sites]
+    found = ArmResult(pd.concat(rows, ignore_index=True), _rounds(fold, result), told, facts)
+    if keep:
+        found.weights, found.scaling = dict(result.state), result.scaling
+    return found
 
 
 def _begun(folder: Path) -> bool:

@@ -20,7 +20,7 @@ from mmfed_common.privacy import told_epsilon
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_server.record.events import EVENTS_FILE, EventLog
-from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX, label
+from mmfed_simulations.evaluation.arm_names import PERSONALISED, SINGLE_PREFIX, label
 from mmfed_simulations.evaluation.arms import RELEASED, ArmResult, default_arms
 from mmfed_simulations.evaluation.folds import (
     Fold,
@@ -32,7 +32,12 @@ from mmfed_simulations.evaluation.folds import (
 )
 from mmfed_simulations.evaluation.late_fusion import late_fusion
 from mmfed_simulations.evaluation.predictions import write_predictions
-from mmfed_simulations.evaluation.results import assemble_results, site_remark, write_results
+from mmfed_simulations.evaluation.results import (
+    assemble_results,
+    site_remark,
+    without_nan,
+    write_results,
+)
 from mmfed_simulations.evaluation.scores import Scoring
 from mmfed_simulations.evaluation.tasks_cache import (
     Failure,
@@ -42,6 +47,8 @@ from mmfed_simulations.evaluation.tasks_cache import (
     cohort_digest,
     run_tasks,
 )
+from mmfed_simulations.evaluation.worth import hospital_worth
+from mmfed_simulations.evaluation.worth_table import worth_notes
 from mmfed_simulations.report import write_report
 
 SLOWEST_FIRST = (RELEASED, "federated", "attention_fusion", "pooled", "local")
@@ -143,7 +150,7 @@ def compare(
 def _choose_arms(study: Study, arms: Sequence[str] | None, rule: FoldRule) -> tuple[str, ...]:
     possible = default_arms(study.contract)
     if rule == "leave-site-out":
-        possible = tuple(arm for arm in possible if arm != "local")
+        possible = tuple(arm for arm in possible if arm not in ("local", PERSONALISED))
     unknown = [arm for arm in arms or () if arm not in possible]
     if unknown:
         raise StudyError(
@@ -156,6 +163,8 @@ def _tasks(arms: Sequence[str], plan: FoldPlan) -> list[Task]:
     """Every arm that is trained, in every fold, those that take longest first."""
     needed = [arm for arm in arms if arm != "late_fusion"]
     released = [Task(RELEASED, plan.everybody)] if "federated" in arms else []
+    if PERSONALISED in arms and "federated" not in needed:
+        needed.append("federated")
     if "late_fusion" in arms:
         contract = plan.folds[0].study.contract
         needed += [a for n in contract.node_types if (a := SINGLE_PREFIX + n) not in needed]
@@ -256,6 +265,9 @@ def _score(
         rounds=rounds,
         notes=notes,
     )
+    own = [row for result in found.get(PERSONALISED, {}).values() for row in result.sites]
+    results["worth"] = without_nan(hospital_worth(study, predictions, own))
+    results["notes"] += worth_notes(results["worth"])
     results["timing"]["scoring"] = time.perf_counter() - begun
     results["arm_seconds"] = seconds
     write_predictions(predictions, out / "predictions.parquet")

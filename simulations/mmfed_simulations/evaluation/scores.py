@@ -128,7 +128,7 @@ class Scoring:
     def _rows(self, arm: str, task: str) -> pd.DataFrame:
         """Rows of an arm that a task can score, in a fixed order."""
         rows = self.predictions[self.predictions["arm"] == arm]
-        rows = rows[_scorable(rows, task, self.study.contract)]
+        rows = rows[scorable(rows, task, self.study.contract)]
         return rows.sort_values(["fold", "patient_id"], kind="stable")
 
     @cached_property
@@ -136,7 +136,7 @@ class Scoring:
         """(task, fold) → patients of all arms together, and how often each is drawn."""
         drawn = {}
         for task in self.study.contract.tasks:
-            rows = self.predictions[_scorable(self.predictions, task, self.study.contract)]
+            rows = self.predictions[scorable(self.predictions, task, self.study.contract)]
             for fold, group in rows.groupby("fold"):
                 ids = pd.Index(sorted(set(group["patient_id"])))
                 resamples = self.study.evaluation.bootstrap
@@ -187,8 +187,8 @@ def _matrix(rows: pd.DataFrame, prefix: str, names: tuple[str, ...]) -> Floats:
     return np.asarray(rows[[prefix + name for name in names]].to_numpy(), dtype=np.float64)
 
 
-def _scorable(rows: pd.DataFrame, task: str, contract: Contract) -> Bools:
-    """Which rows have the task's outcome and a prediction of it."""
+def scorable(rows: pd.DataFrame, task: str, contract: Contract) -> Bools:
+    """``(rows,)`` which rows have the task's outcome and a prediction of it."""
     if task == "survival":
         return known_survival(rows)
     if task == "response" and contract.response is not None:

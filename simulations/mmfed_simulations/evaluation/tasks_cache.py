@@ -21,12 +21,14 @@ from safetensors.torch import load_file, save
 
 from mmfed_client.cohort import Cohort
 from mmfed_common.durable import write_durably
-from mmfed_common.errors import MmfedError
+from mmfed_common.errors import MmfedError, StudyError
 from mmfed_common.scaling import Scaling
 from mmfed_common.topology import Topology
+from mmfed_simulations.evaluation.arm_names import PERSONALISED
 from mmfed_simulations.evaluation.arms import ArmResult, run_arm
 from mmfed_simulations.evaluation.folds import Fold
 from mmfed_simulations.evaluation.hidden import NOTHING, Hidden
+from mmfed_simulations.evaluation.personal import personalised_arm
 from mmfed_simulations.evaluation.predictions import write_predictions
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.site_data import sites_of
@@ -49,6 +51,11 @@ class Task:
         """What a progress bar shows."""
         missing = f", {self.hidden.share:.0%} missing" if self.hidden.share > 0 else ""
         return f"{self.arm}{missing}, fold {self.fold.name}"
+
+    @property
+    def begins_with(self) -> Task | None:
+        """The task whose model this one needs, if any."""
+        return Task("federated", self.fold, self.hidden) if self.arm == PERSONALISED else None
 
 
 @dataclass(frozen=True)
@@ -124,11 +131,13 @@ def run_tasks(
 
     if progress is not None:
         progress(len(done), len(tasks), "resumed" if done else "")
-    if workers <= 1 or len(waiting) <= 1:
-        for task in waiting:
-            finished(task, _run(inputs, task))
-    elif waiting:
-        _run_in_pool(inputs, waiting, workers, finished)
+    free = [task for task in waiting if task.begins_with is None]
+    for ready in (free, [task for task in waiting if task.begins_with is not None]):
+        if workers <= 1 or len(ready) <= 1:
+            for task in ready:
+                finished(task, _run(inputs, task))
+        else:
+            _run_in_pool(inputs, ready, workers, finished)
     return {task: done[task] for task in tasks if task in done}, failures
 
 
@@ -195,16 +204,25 @@ def _run(inputs: Inputs, task: Task) -> ArmResult | MmfedError:
     work = stem.with_name(stem.name + ".run")
     start = time.perf_counter()
     try:
-        sites = sites_of(task.fold.study, inputs.cohort, inputs.topology, task.hidden)
-        result = run_arm(
-            task.arm, task.fold.name, task.fold.study, sites, inputs.topology, work, task.hidden.shown
-        )
+        study, name = task.fold.study, task.fold.name
+        sites = sites_of(study, inputs.cohort, inputs.topology, task.hidden)
+        if task.begins_with is None:
+            result = run_arm(task.arm, name, study, sites, inputs.topology, work, task.hidden.shown)
+        else:
+            result = personalised_arm(name, study, sites, _needed(inputs, task.begins_with))
     except MmfedError as error:
         return error
     result.facts["wall_seconds"] = time.perf_counter() - start
     write_result(stem, result)
     shutil.rmtree(work, ignore_errors=True)
     return result
+
+
+def _needed(inputs: Inputs, task: Task) -> ArmResult:
+    found = read_result(inputs.stem(task))
+    if found is None or not found.weights:
+        raise StudyError("MMF-511", f"there is no model of {task.label}", inputs.folder.name)
+    return found
 
 
 def write_result(stem: Path, result: ArmResult) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from mmfed_common.metrics import Estimate, Measured, combine
 from mmfed_common.metrics.estimate import Floats
-from mmfed_common.metrics.resampled import PairRatio
+from mmfed_common.metrics.resampled import Bools, PairRatio
 from mmfed_common.metrics.survival import comparable_pairs, dense_ranks
 
 
@@ -47,16 +47,50 @@ def within_site_c(rows: pd.DataFrame, counts: Mapping[Hashable, Floats]) -> Esti
     counts
         Fold → ``(resamples, patients of the fold in this order)``.
     """
-    parts, drawn = [], []
-    for fold, group in rows.groupby("fold"):
-        time = group["time_days"].to_numpy(np.float64)
-        event = group["event"].to_numpy(np.float64) == 1.0
-        site = group["site"].to_numpy()
-        pairs = comparable_pairs(time, event) & (site[:, None] == site[None, :])
-        ranks = dense_ranks(group["risk_score"].to_numpy(np.float64))
-        parts.append(PairRatio.build(ranks, pairs))
-        drawn.append(counts[str(fold)])
-    pooled = PooledPairs(tuple(parts))
+    drawn = [counts[str(fold)] for fold, _ in rows.groupby("fold")]
+    pooled = survival_pairs(rows)
     value = float(pooled(np.ones((1, len(rows))))[0])
     measured = Measured(value, pooled, len(rows), int((rows["event"] == 1.0).sum()))
     return combine({"all": measured}, {"all": np.hstack(drawn)})
+
+
+def survival_pairs(rows: pd.DataFrame) -> PooledPairs:
+    """Pairs of the same site and fold, one of whom died before the other was last seen.
+
+    Parameters
+    ----------
+    rows
+        Rows of the table of predictions with known survival, sorted by fold.
+    """
+    parts = []
+    for _, group in rows.groupby("fold"):
+        time = group["time_days"].to_numpy(np.float64)
+        event = group["event"].to_numpy(np.float64) == 1.0
+        ranks = dense_ranks(group["risk_score"].to_numpy(np.float64))
+        parts.append(PairRatio.build(ranks, comparable_pairs(time, event) & _same_site(group)))
+    return PooledPairs(tuple(parts))
+
+
+def label_pairs(rows: pd.DataFrame, score: Floats, positive: Bools) -> PooledPairs:
+    """Pairs of the same site and fold, one of whom has a label and the other has not.
+
+    Parameters
+    ----------
+    rows
+        Rows of the table of predictions, sorted by fold.
+    score, positive
+        ``(rows,)`` predicted score of the label, and who has it.
+    """
+    parts = []
+    place = pd.Series(np.arange(len(rows)), index=rows.index)
+    for _, group in rows.groupby("fold"):
+        at = place[group.index].to_numpy()
+        pairs = positive[at][:, None] & ~positive[at][None, :] & _same_site(group)
+        parts.append(PairRatio.build(score[at], pairs))
+    return PooledPairs(tuple(parts))
+
+
+def _same_site(rows: pd.DataFrame) -> Bools:
+    site = rows["site"].to_numpy()
+    same: Bools = site[:, None] == site[None, :]
+    return same

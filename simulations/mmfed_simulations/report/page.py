@@ -15,7 +15,10 @@ from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.model_card import format_estimate, metric_name
 from mmfed_simulations.evaluation.arm_names import label
+from mmfed_simulations.evaluation.site_scores import MAIN
+from mmfed_simulations.evaluation.worth_table import COLUMNS, WHAT, judged_sentence, worth_sentences
 from mmfed_simulations.report import plots
+from mmfed_simulations.report.site_plot import shown_sites, site_worth_plot
 
 MAIN_METRICS: dict[str, tuple[str, ...]] = {
     "survival": ("c_index", "c_index_within_site", "uno_c", "ibs", "ibs_against_kaplan_meier"),
@@ -100,6 +103,7 @@ def write_report(
         calibrated=_calibrated(results),
         site_columns=_site_columns(results["sites"]),
         site_arms=list(results["site_c_index"]),
+        worth=_worth(results),
     )
     path = out / "report.html"
     try:
@@ -220,6 +224,29 @@ def _pictures(
         key: Picture(title, _inline(svg), alternative, caption)
         for key, (svg, title, alternative, caption) in found.items()
         if svg is not None
+    }
+
+
+def _worth(results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the page says on each hospital; None where there is nothing to compare a site with."""
+    worth = results.get("worth")
+    if worth is None or not worth["summary"]:
+        return None
+    pairs = [pair for pair in WHAT if all(arm in worth["arms"] for arm in pair.split("-"))][:2]
+    pictures = {}
+    for task in worth["summary"]:
+        svg = site_worth_plot(worth, task, f"{metric_name(MAIN[task])} within the site, 95 % interval")
+        if svg is not None:
+            text = f"{metric_name(MAIN[task])} of each site alone, federated, and with its own head"
+            pictures[task] = Picture(TASK_NAMES[task], _inline(svg), text, "")
+    return {
+        "sentences": worth_sentences(worth),
+        "judged": judged_sentence(worth),
+        "pictures": pictures,
+        "arms": {arm: text for arm, text in COLUMNS.items() if arm in worth["arms"]},
+        "pairs": {pair: " − ".join(COLUMNS[arm] for arm in pair.split("-")) for pair in pairs},
+        "sites": {task: shown_sites(worth, task) for task in worth["summary"]},
+        "metrics": MAIN,
     }
 
 

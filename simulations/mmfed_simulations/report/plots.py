@@ -3,64 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import StringIO
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from lifelines import KaplanMeierFitter
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from mmfed_common.metrics import risk_thirds
 from mmfed_common.metrics.calibration import THIRDS
 from mmfed_simulations.evaluation.arm_names import label
 from mmfed_simulations.evaluation.predictions import known_survival
+from mmfed_simulations.report.style import ACCENT, INK, MUTED, empty_figure, svg_text
 
-INK, MUTED, GRID, ACCENT = "#1b2733", "#5b6875", "#e3e8ed", "#0b5cad"
 THIRD_COLOURS = ("#0072b2", "#e69f00", "#c2410c")
 THIRD_STYLES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (1.5, 1.5)))
 DAYS_A_MONTH = 30.4375
-
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "svg.hashsalt": "mmfed",
-    "svg.fonttype": "path",
-}
-
-
-@contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        yield figure
-
-
-def _svg(figure: Figure) -> str:
-    text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    content = text.getvalue()
-    return content[content.index("<svg") :]
 
 
 def arms_plot(arms: Mapping[str, Any], task: str, metric: str, axis_label: str, chance: float) -> str | None:
@@ -73,7 +32,7 @@ def arms_plot(arms: Mapping[str, Any], task: str, metric: str, axis_label: str, 
     if not rows:
         return None
     rows.sort(key=lambda row: float(row[1]["estimate"]))
-    with _figure(7.4, 0.75 + 0.36 * len(rows)) as figure:
+    with empty_figure(7.4, 0.75 + 0.36 * len(rows)) as figure:
         axes = figure.subplots()
         for place, (arm, found) in enumerate(rows):
             own = arm == "federated"
@@ -94,7 +53,7 @@ def arms_plot(arms: Mapping[str, Any], task: str, metric: str, axis_label: str, 
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(axis_label)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def learning_curves(rounds: Sequence[Mapping[str, Any]]) -> str | None:
@@ -107,7 +66,7 @@ def learning_curves(rounds: Sequence[Mapping[str, Any]]) -> str | None:
     present = [name for name in wanted if name in frame and frame[name].notna().any()]
     if frame.empty or "round" not in frame or not present:
         return None
-    with _figure(7.4, 3.1) as figure:
+    with empty_figure(7.4, 3.1) as figure:
         axes = figure.subplots()
         for name in present:
             text, colour, style = wanted[name]
@@ -125,7 +84,7 @@ def learning_curves(rounds: Sequence[Mapping[str, Any]]) -> str | None:
         axes.set_ylabel("mean loss a patient")
         axes.legend(loc="upper right")
         axes.margins(x=0.02)
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _mark_stages(axes: Axes, frame: pd.DataFrame) -> None:
@@ -157,7 +116,7 @@ def kaplan_meier_plot(predictions: pd.DataFrame, arm: str, last_days: float) -> 
     event = rows["event"].to_numpy(np.float64) == 1.0
     last = min(last_days / DAYS_A_MONTH, float(time.max()))
     ticks = _month_ticks(last)
-    with _figure(7.4, 4.3) as figure:
+    with empty_figure(7.4, 4.3) as figure:
         axes, below = figure.subplots(2, 1, height_ratios=[5, 1.25], sharex=True)
         for k, name in enumerate(THIRDS):
             chosen = third == k
@@ -203,7 +162,7 @@ def kaplan_meier_plot(predictions: pd.DataFrame, arm: str, last_days: float) -> 
         below.tick_params(axis="y", pad=16)
         below.set_xticks(ticks)
         below.set_xlabel("months")
-        return _svg(figure)
+        return svg_text(figure)
 
 
 def _month_ticks(last: float) -> list[float]:
@@ -219,7 +178,7 @@ def calibration_plot(table: Sequence[Mapping[str, Any]]) -> str | None:
     horizons = sorted({float(row["horizon_days"]) for row in table if row["observed"] is not None})
     if not horizons:
         return None
-    with _figure(min(2.6 * len(horizons) + 0.4, 8.0), 3.0) as figure:
+    with empty_figure(min(2.6 * len(horizons) + 0.4, 8.0), 3.0) as figure:
         panels = np.atleast_1d(figure.subplots(1, len(horizons), sharex=True, sharey=True))
         highest = 0.1
         for axes, horizon in zip(panels, horizons, strict=True):
@@ -259,4 +218,4 @@ def calibration_plot(table: Sequence[Mapping[str, Any]]) -> str | None:
         panels[0].set_ylabel("observed deaths")
         panels[0].legend(loc="upper left", title="risk", fontsize=8.5, title_fontsize=8.5)
         figure.supxlabel("predicted deaths", fontsize=10)
-        return _svg(figure)
+        return svg_text(figure)
