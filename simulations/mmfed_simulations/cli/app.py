@@ -8,6 +8,7 @@ from mmfed_simulations.cli.benchmark import app as benchmark_app
 from mmfed_simulations.cli.check import check
 from mmfed_simulations.cli.cohort import cohort
 from mmfed_simulations.cli.compare import compare
+from mmfed_simulations.cli.pretrain import pretrain
 from mmfed_simulations.cli.reproduce import reproduce
 from mmfed_simulations.cli.run import run
 from mmfed_simulations.cli.tradeoff import tradeoff
@@ -22,6 +23,7 @@ app = make_app(
 app.command()(cohort)
 app.command()(check)
 app.command()(run)
+app.command()(pretrain)
 app.command()(compare)
 app.command()(tradeoff)
 app.command()(reproduce)

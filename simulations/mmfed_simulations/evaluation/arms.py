@@ -89,9 +89,22 @@ def default_arms(contract: Contract) -> tuple[str, ...]:
 
 
 def run_arm(
-    arm: str, fold: str, study: Study, sites: Sequence[SiteData], topology: Topology, folder: Path
+    arm: str,
+    fold: str,
+    study: Study,
+    sites: Sequence[SiteData],
+    topology: Topology,
+    folder: Path,
+    files: Path | None = None,
 ) -> ArmResult:
     """Run one arm in one fold; ``late_fusion`` is made from other arms and is not run.
+
+    Parameters
+    ----------
+    folder
+        For what training writes; a training that was interrupted there goes on.
+    files
+        Where the files lie that the study names, such as the bundle that it starts from.
 
     Raises
     ------
@@ -103,24 +116,24 @@ def run_arm(
             raise StudyError("MMF-511", f"the study does not have what the arm {arm} needs")
         return _baseline(arm, fold, study, sites, topology)
     if arm == "federated":
-        return _network(arm, fold, study, sites, folder)
+        return _network(arm, fold, study, sites, folder, files)
     if arm == RELEASED:
-        return _released(study, sites, folder)
+        return _released(study, sites, folder, files)
     if arm == "pooled":
-        return _pooled(fold, study, sites, topology, folder)
+        return _pooled(fold, study, sites, topology, folder, files)
     if arm == "local":
-        return _local(fold, study, sites, folder)
+        return _local(fold, study, sites, folder, files)
     if arm == "attention_fusion":
-        return _network(arm, fold, attention_only(study), sites, folder)
+        return _network(arm, fold, attention_only(study), sites, folder, files)
     if arm.startswith(SINGLE_PREFIX) and arm.removeprefix(SINGLE_PREFIX) in study.contract.node_types:
         single = single_modality(study, arm.removeprefix(SINGLE_PREFIX))
         reduced = [only_modality(site, single.contract) for site in sites]
-        return _network(arm, fold, single, reduced, folder, training_risk=True)
+        return _network(arm, fold, single, reduced, folder, files, training_risk=True)
     raise StudyError("MMF-511", f"the arm {arm!r} is unknown")
 
 
-def _released(study: Study, sites: Sequence[SiteData], folder: Path) -> ArmResult:
-    result = run_study(study, sites, folder, resume=_begun(folder))
+def _released(study: Study, sites: Sequence[SiteData], folder: Path, files: Path | None) -> ArmResult:
+    result = run_study(study, sites, folder, resume=_begun(folder), files=files)
     nothing = pd.DataFrame(columns=KEYS)
     return ArmResult(nothing, weights=dict(result.state), scaling=result.scaling)
 
@@ -182,10 +195,11 @@ def _network(
     study: Study,
     sites: Sequence[SiteData],
     folder: Path,
+    files: Path | None,
     *,
     training_risk: bool = False,
 ) -> ArmResult:
-    result = run_study(study, sites, folder, resume=_begun(folder))
+    result = run_study(study, sites, folder, resume=_begun(folder), files=files)
     rows = [held_out_rows(arm, fold, study, site, result) for site in sites if site.held_out.any()]
     facts: dict[str, Any] = {"seconds": result.seconds}
     if training_risk and study.contract.survival is not None:
@@ -221,16 +235,21 @@ def _training_risk(study: Study, sites: Sequence[SiteData], result: RunResult) -
 
 
 def _pooled(
-    fold: str, study: Study, sites: Sequence[SiteData], topology: Topology, folder: Path
+    fold: str,
+    study: Study,
+    sites: Sequence[SiteData],
+    topology: Topology,
+    folder: Path,
+    files: Path | None,
 ) -> ArmResult:
     everybody = pooled_site(study, sites, topology)
-    found = _network("pooled", fold, alone(study), [everybody], folder)
+    found = _network("pooled", fold, alone(study), [everybody], folder, files)
     site_of = {i: site.name for site in sites for i in site.patients.patient_ids}
     found.rows["site"] = found.rows["patient_id"].map(site_of)
     return found
 
 
-def _local(fold: str, study: Study, sites: Sequence[SiteData], folder: Path) -> ArmResult:
+def _local(fold: str, study: Study, sites: Sequence[SiteData], folder: Path, files: Path | None) -> ArmResult:
     own = alone(study)
     rows: list[pd.DataFrame] = []
     left_out: list[str] = []
@@ -242,7 +261,7 @@ def _local(fold: str, study: Study, sites: Sequence[SiteData], folder: Path) -> 
             left_out.append(site.name)
             continue
         place = folder / f"site-{len(rows)}"
-        result = run_study(own, [site], place, resume=_begun(place))
+        result = run_study(own, [site], place, resume=_begun(place), files=files)
         seconds += result.seconds
         rows.append(held_out_rows("local", fold, own, site, result))
     facts = {"left_out": left_out, "seconds": seconds}

@@ -50,12 +50,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every task needs: sent once to each worker process."""
+    """What every task needs: sent once to each worker process.
+
+    ``files`` is where the files lie that the studies name, such as the bundles they start from.
+    """
 
     cohort: Cohort
     topology: Topology
     folder: Path
     digest: str
+    files: Path | None = None
 
     def stem(self, task: Task) -> Path:
         """Where a task's result lies, without suffix: named by the study's hash, the data, arm and fold."""
@@ -193,7 +197,9 @@ def _run(inputs: Inputs, task: Task) -> ArmResult | MmfedError:
     start = time.perf_counter()
     try:
         sites = sites_of(task.fold.study, inputs.cohort, inputs.topology)
-        result = run_arm(task.arm, task.fold.name, task.fold.study, sites, inputs.topology, work)
+        result = run_arm(
+            task.arm, task.fold.name, task.fold.study, sites, inputs.topology, work, inputs.files
+        )
     except MmfedError as error:
         return error
     result.facts["wall_seconds"] = time.perf_counter() - start

@@ -37,6 +37,7 @@ def train_variants(
     folder: Path,
     workers: int = 2,
     progress: Progress | None = None,
+    files: Path | None = None,
 ) -> pd.DataFrame:
     """Train every variant in every fold.
 
@@ -46,6 +47,8 @@ def train_variants(
         Name → variant.
     folder
         Finished trainings are kept in ``folder/cache``: the same call goes on after an interruption.
+    files
+        Where the files lie that the studies name, such as the bundles they start from.
 
     Returns
     -------
@@ -63,7 +66,7 @@ def train_variants(
         for name, variant in variants.items()
         for fold in plan.folds
     }
-    inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort))
+    inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort), files)
     done, failures = run_tasks(inputs, list(tasks.values()), workers, progress)
     for failure in failures:
         raise failure.error
