@@ -12,6 +12,7 @@ from mmfed_simulations.cli.pretrain import pretrain
 from mmfed_simulations.cli.reproduce import reproduce
 from mmfed_simulations.cli.run import run
 from mmfed_simulations.cli.tradeoff import tradeoff
+from mmfed_simulations.cli.transfer import transfer
 from mmfed_simulations.knowledge.command import app as knowledge_app
 
 app = make_app(
@@ -26,6 +27,7 @@ app.command()(run)
 app.command()(pretrain)
 app.command()(compare)
 app.command()(tradeoff)
+app.command()(transfer)
 app.command()(reproduce)
 app.add_typer(attack_app, name="attack")
 app.add_typer(knowledge_app, name="knowledge")

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmfed_client.cohort import Cohort
+from mmfed_common.bundle import Bundle
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.heldout import hash_fraction
@@ -40,6 +41,7 @@ from mmfed_simulations.evaluation.variants import Variant, train_variants
 ARM = "federated"
 SCRATCH = "scratch"
 RECORD = "transfer.json"
+ADDITIVE = "additive"
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,39 @@ class _Way:
         return self.study.with_changes(
             study={"seed": fold.study.seed}, evaluation=fold.evaluation.model_dump(mode="json")
         )
+
+
+def fine_tuned(
+    study: Study, bundle: Bundle, file: str, *, frozen: Sequence[str] = (), share: float = 0.2
+) -> Study:
+    """Derive the study that starts from a bundle, with a share of the rounds of each stage.
+
+    Parameters
+    ----------
+    file
+        The bundle's folder, as seen from where the study's files lie.
+    frozen
+        What stays as it is. Where that is the whole additive block, the other stages compute it from the
+        start, and those that would train nothing are left out.
+    share
+        A longer training forgets more of what was taken over; each stage keeps one round at least.
+
+    Raises
+    ------
+    StudyError
+        ``MMF-501`` for a part that is unknown.
+    """
+    last, stages = study.training.stages[-1].level, []
+    for stage in study.training.stages:
+        content = {**stage.model_dump(mode="json"), "rounds": max(1, round(share * stage.rounds))}
+        if ADDITIVE in frozen:
+            content |= {"level": last, "trains": [b for b in stage.trained_blocks if b != ADDITIVE]}
+        if content["trains"] or ADDITIVE not in frozen:
+            stages.append(content)
+    start = {"file": file, "sha256": bundle.hash}
+    return study.with_changes(
+        model={"start_from": start, "frozen": list(frozen)}, training={"stages": stages}
+    )
 
 
 def _refuse_incomparable(study: Study, fine_tuning: Mapping[str, Study]) -> None:
