@@ -176,7 +176,10 @@ def _train(message: Message, site: LocalSite, gate: Gate, masked: MaskedRounds) 
     place = _place(message, site)
     mu = _proximal_mu(message, site)
     weights, scaling = _weights(message, site, place), _scaling(message, site)
-    names = trained_parameters(site.shapes, site.model.block_of, place.stage, site.study.privacy)
+    study = site.study
+    names = trained_parameters(
+        site.shapes, site.model.block_of, place.stage, study.privacy, study.model.frozen
+    )
     allowed: Shapes = {name: site.shapes[name] for name in names}
     if attempt is not None:
         layout = Layout.of(allowed, site.study, place)
@@ -224,7 +227,7 @@ def _evaluate(message: Message, site: LocalSite, gate: Gate, *, held_out: bool) 
     index = site.test if held_out else site.validation
     model = site.load(_weights(message, site, place))
     scaling, cell = _scaling(message, site), gate.minimum_cell
-    loss = loss_of(site, model, scaling, place.stage.level, index, cell)
+    loss = loss_of(site, model, scaling, place.stage, index, cell)
     return gate.evaluation(message, loss)
 
 

@@ -1,8 +1,9 @@
 """A released model: a folder with weights, scaling, study, model card and a list of hashes. Never pickle.
 
 ``weights.safetensors`` weights and the scaling that belongs to them · ``study.json`` the study in canonical
-form · ``metrics.json`` figures with intervals · ``model_card.md`` for readers · ``bundle.json`` format,
-versions, hash of the study, of the knowledge pack and of every other file.
+form · ``metrics.json`` figures with intervals · ``model_card.md`` for readers · ``nodes.json`` the names of
+genes, proteins, pathways, clinical features, by which another study can take the weights over ·
+``bundle.json`` format, versions, hash of the study, of the knowledge pack and of every other file.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from torch import Tensor
 
 from mmfed_common.errors import MmfedError, ModelError
 from mmfed_common.model_card import ModelFacts, write_model_card
+from mmfed_common.node_names import NodeNames
 from mmfed_common.privacy import told_privacy
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
+from mmfed_common.topology import Topology
 
 FORMAT = 1
 WEIGHTS, STUDY, METRICS, CARD, INDEX = (
@@ -35,7 +38,9 @@ WEIGHTS, STUDY, METRICS, CARD, INDEX = (
     "model_card.md",
     "bundle.json",
 )
+NODES = "nodes.json"
 CONTENT = (WEIGHTS, STUDY, METRICS, CARD)
+"""Files of every bundle; those of older versions have no names of nodes."""
 WEIGHT_PREFIX, SCALING_PREFIX = "weights/", "scaling/"
 
 
@@ -55,6 +60,8 @@ class Bundle:
         Arms → task → metric → figure with its interval.
     index
         Content of ``bundle.json``.
+    names
+        Names of the model's nodes; None where it was released without them.
     """
 
     study: Study
@@ -62,6 +69,7 @@ class Bundle:
     scaling: Scaling | None
     metrics: dict[str, Any]
     index: dict[str, Any]
+    names: NodeNames | None = None
 
     @property
     def hash(self) -> str:
@@ -76,11 +84,22 @@ def software_versions() -> dict[str, str]:
 
 
 def save_bundle(
-    folder: Path, study: Study, state: Mapping[str, Tensor], scaling: Scaling | None, facts: ModelFacts
+    folder: Path,
+    study: Study,
+    state: Mapping[str, Tensor],
+    scaling: Scaling | None,
+    facts: ModelFacts,
+    topology: Topology | None = None,
 ) -> Bundle:
     """Write a bundle; a reader sees the whole folder or none.
 
     An older bundle at the same place is replaced.
+
+    Parameters
+    ----------
+    topology
+        The graph of the study's patients, for the names of its nodes; without it no other study can start
+        from this bundle.
 
     Raises
     ------
@@ -100,6 +119,10 @@ def save_bundle(
     (partial / STUDY).write_bytes(study.canonical())
     (partial / METRICS).write_bytes(_canonical(facts.metrics))
     write_model_card(partial / CARD, study, facts)
+    names = None if topology is None else NodeNames.of(topology)
+    if names is not None:
+        (partial / NODES).write_bytes(_canonical(names.as_dict()))
+    listed = CONTENT if names is None else (*CONTENT, NODES)
     knowledge, privacy = study.contract.knowledge, told_privacy(study, facts.sites)
     index: dict[str, Any] = {
         "format": FORMAT,
@@ -107,14 +130,14 @@ def save_bundle(
         "knowledge_sha256": None if knowledge is None else knowledge.sha256,
         "epsilon": None if privacy is None else privacy["epsilon"],
         "versions": software_versions(),
-        "files": {name: _file_hash(partial / name) for name in CONTENT},
+        "files": {name: _file_hash(partial / name) for name in listed},
     }
     if privacy is not None:
         index["privacy"] = privacy
     (partial / INDEX).write_bytes(_canonical(index))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    return Bundle(study, dict(state), scaling, facts.metrics, index)
+    return Bundle(study, dict(state), scaling, facts.metrics, index, names)
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -130,7 +153,7 @@ def load_bundle(folder: Path) -> Bundle:
         if index["format"] != FORMAT:
             raise ModelError("MMF-606", f"format {index['format']} is unknown to this version", str(folder))
         named: dict[str, str] = index["files"]
-        for name in CONTENT:
+        for name in (*CONTENT, NODES) if NODES in named else CONTENT:
             if _file_hash(folder / name) != named[name]:
                 raise ModelError(
                     "MMF-606", f"{name} does not have the hash that bundle.json names", str(folder)
@@ -138,6 +161,7 @@ def load_bundle(folder: Path) -> Bundle:
         study = Study.from_content(json.loads((folder / STUDY).read_bytes()), str(folder / STUDY))
         metrics = json.loads((folder / METRICS).read_bytes())
         tensors = load_file(folder / WEIGHTS)
+        names = NodeNames.from_dict(json.loads((folder / NODES).read_bytes())) if NODES in named else None
         if study.hash != index["study"]["hash"]:
             raise ModelError("MMF-606", "the study is not the one that bundle.json names", str(folder))
     except MmfedError as error:
@@ -148,7 +172,32 @@ def load_bundle(folder: Path) -> Bundle:
         raise ModelError("MMF-606", f"cannot be read: {type(error).__name__}: {error}", str(folder)) from None
     arrays = _under(tensors, SCALING_PREFIX)
     scaling = Scaling.from_arrays(arrays) if arrays else None
-    return Bundle(study, _under(tensors, WEIGHT_PREFIX), scaling, metrics, index)
+    return Bundle(study, _under(tensors, WEIGHT_PREFIX), scaling, metrics, index, names)
+
+
+def copy_bundle(source: Path, target: Path, sha256: str) -> None:
+    """Copy a bundle of a certain hash, unless it is at the target already; a reader sees all of it or none.
+
+    Raises
+    ------
+    ModelError
+        ``MMF-630`` when there is none or it has another hash, ``MMF-606`` when it is damaged.
+    OSError
+        When it cannot be written.
+    """
+    if (target / INDEX).is_file() and load_bundle(target).hash == sha256:
+        return
+    if not (source / INDEX).is_file():
+        raise ModelError("MMF-630", "there is no bundle", str(source))
+    found = load_bundle(source).hash
+    if found != sha256:
+        raise ModelError("MMF-630", f"its hash is {found}, the study names {sha256}", str(source))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
 
 
 def note_on_card(folder: Path, section: str, key: str, text: str) -> Bundle:

@@ -22,11 +22,14 @@ def refuse_unprovable(study: Study, where: str = "") -> None:
         ``MMF-501`` when it pays for sums that it does not take.
     PrivacyError
         ``MMF-304`` for correlation edges from patients, ``MMF-305`` for a scaling from patients that is not
-        paid for, ``MMF-361`` where a paid one has features without bounds, ``MMF-360`` for early stopping.
+        paid for, ``MMF-361`` where a paid one has features without bounds, ``MMF-360`` for early stopping,
+        ``MMF-365`` for a stage that compares patients with each other.
     """
     if study.privacy.mode != "dp":
         return
     contract = study.contract
+    if "contrastive" in study.training.objectives:
+        raise PrivacyError("MMF-365", 'a stage has `objective = "contrastive"`', where)
     if contract.relations.source == "site":
         what = 'the study sets `[contract.relations] source = "site"` and `[privacy] mode = "dp"`'
         raise PrivacyError("MMF-304", what, where)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import get_args
 
 from mmfed_common.study import Level, Privacy, Stage, Training
-from mmfed_common.trainable import may_move
+from mmfed_common.trainable import Part, is_frozen, is_reached, may_move
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,34 @@ class Place:
 
 
 def trained_parameters(
-    names: Iterable[str], block_of: Callable[[str], str], stage: Stage, privacy: Privacy
+    names: Iterable[str],
+    block_of: Callable[[str], str],
+    stage: Stage,
+    privacy: Privacy,
+    frozen: Collection[Part],
 ) -> tuple[str, ...]:
     """Names of the parameters that a stage trains, sorted: the only ones that travel up.
 
-    Those of the stage's blocks that ``trainable`` names, with and without differential privacy.
+    Those of the stage's blocks that its objective reaches, that ``trainable`` names, with and without
+    differential privacy, and that are not frozen.
     """
-    blocks, choice = stage.trained_blocks, privacy.trainable
-    return tuple(sorted(name for name in names if block_of(name) in blocks and may_move(name, choice)))
+    blocks, choice, objective = stage.trained_blocks, privacy.trainable, stage.objective
+    return tuple(
+        sorted(
+            name
+            for name in names
+            if block_of(name) in blocks
+            and is_reached(name, objective)
+            and may_move(name, choice)
+            and not is_frozen(name, frozen)
+        )
+    )
 
 
 def used_parameters(names: Iterable[str], block_of: Callable[[str], str], stage: Stage) -> tuple[str, ...]:
     """Names of the parameters that a stage computes with, sorted: the only ones that travel down."""
     levels = get_args(Level)
     used = levels[: levels.index(stage.level) + 1]
-    return tuple(sorted(name for name in names if block_of(name) in used))
+    return tuple(
+        sorted(name for name in names if block_of(name) in used and is_reached(name, stage.objective))
+    )

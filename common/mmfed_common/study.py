@@ -19,7 +19,9 @@ from mmfed_common.errors import StudyError
 from mmfed_common.heldout import HeldOutRule
 from mmfed_common.masking.rules import refuse_unmaskable
 from mmfed_common.masking.shared_noise import refuse_unshareable
+from mmfed_common.pretraining import Objective, Pretraining, StartFrom
 from mmfed_common.provable import refuse_unprovable
+from mmfed_common.trainable import Part
 
 Level = Literal["clinical", "additive", "full"]
 
@@ -45,6 +47,9 @@ class ModelSection(Section):
     deviations out reaches 0.7 of the bound, with 0.1 scores are nearly linear. Wide inputs (proteins,
     metabolites, imaging, genes without pathways) are scaled by ``wide_gain / √width``, so that one learning
     rate suits 2 features and 600.
+
+    ``start_from`` is a bundle whose weights the first round starts from, as far as its nodes, outcomes and
+    sizes are those of this study; ``frozen`` names what of it stays as it is.
     """
 
     preset: Literal["small", "paper"] = "small"
@@ -62,6 +67,14 @@ class ModelSection(Section):
     pathway_gain: Annotated[float, Field(gt=0, le=10)] = 0.3
     wide_gain: Annotated[float, Field(gt=0, le=100)] = 3.0
     kernel: Literal["auto", "plain", "fused", "compiled"] = "auto"
+    start_from: StartFrom | None = None
+    frozen: tuple[Part, ...] = ()
+
+    @model_validator(mode="after")
+    def _freezes_what_was_trained(self) -> Self:
+        if self.frozen and self.start_from is None:
+            raise ValueError("`frozen` needs `start_from`: weights that nobody trained would stay as drawn")
+        return self
 
 
 class Stage(Section):
@@ -71,9 +84,13 @@ class Stage(Section):
     modality. ``full``: also attention and fusion. ``trains`` names the blocks that move; the others are
     frozen. Empty: the blocks that the level adds. ``sparsity`` is an L1 penalty on what weight decay pulls
     on: weights that carry little go to about 0, those that carry much keep their size.
+
+    ``objective``: ``outcomes``, or training without them, of the full block alone: ``masked_nodes`` fills in
+    hidden values of a patient's graph, ``contrastive`` tells two views of a patient from other patients.
     """
 
     level: Level
+    objective: Objective = "outcomes"
     rounds: Annotated[int, Field(ge=1, le=10**6)]
     trains: tuple[Level, ...] = ()
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
@@ -86,12 +103,19 @@ class Stage(Section):
         levels = get_args(Level)
         if any(levels.index(block) > levels.index(self.level) for block in self.trains):
             raise ValueError(f"a stage of level {self.level} cannot train a block above it")
+        if self.objective != "outcomes" and (self.level != "full" or set(self.trains) - {"full"}):
+            raise ValueError(f'`objective = "{self.objective}"` is for level full, and trains no other block')
         return self
 
     @property
     def trained_blocks(self) -> tuple[Level, ...]:
         """Blocks that move in this stage."""
         return self.trains or (self.level,)
+
+    @property
+    def label(self) -> str:
+        """What a round of it is called: its level, or its objective where that is not the outcomes."""
+        return self.level if self.objective == "outcomes" else self.objective
 
 
 class Training(Section):
@@ -109,6 +133,7 @@ class Training(Section):
     gradient_clip: Annotated[float, Field(gt=0)] | None = 5.0
     validation_fraction: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     patience: Annotated[int, Field(ge=1)] | None = None
+    pretraining: Pretraining = Pretraining()
 
     @field_validator("gradient_clip", mode="before")
     @classmethod
@@ -120,6 +145,11 @@ class Training(Section):
         if self.patience is not None and self.validation_fraction == 0:
             raise ValueError("`patience` needs `validation_fraction` > 0: part of the training patients")
         return self
+
+    @property
+    def objectives(self) -> frozenset[Objective]:
+        """Objectives of all stages."""
+        return frozenset(stage.objective for stage in self.stages)
 
     @property
     def rounds(self) -> int:
@@ -275,9 +305,9 @@ class Study(Section):
         StudyError
             ``MMF-501`` with every fault, each with its key.
         PrivacyError
-            ``MMF-304``, ``MMF-305``, ``MMF-360`` or ``MMF-361`` for what a private study cannot ask for;
-            ``MMF-381`` for what secure aggregation does not go together with, ``MMF-382`` for noise that is
-            shared where no guarantee would hold for the sum.
+            ``MMF-304``, ``MMF-305``, ``MMF-360``, ``MMF-361`` or ``MMF-365`` for what a private study cannot
+            ask for; ``MMF-381`` for what secure aggregation does not go together with, ``MMF-382`` for noise
+            that is shared where no guarantee would hold for the sum.
         """
         try:
             study = Study.model_validate(content)

@@ -8,6 +8,7 @@ from mmfed_common.contract import Column, Layer
 from mmfed_common.masking.shared_noise import shares_noise
 from mmfed_common.privacy import holds_against
 from mmfed_common.study import Stage, Study
+from mmfed_common.trainable import Part
 
 MOST_NAMES = 12
 """How many names of a panel are written out."""
@@ -21,6 +22,18 @@ LEVELS: dict[str, str] = {
     "clinical": "the baseline and the linear clinical path",
     "additive": "what each modality adds on its own",
     "full": "attention and fusion",
+}
+OBJECTIVES: dict[str, str] = {
+    "masked_nodes": "to fill in values of a patient's graph that are hidden for it (no outcome is read)",
+    "contrastive": "to tell two altered views of a patient from the other patients (no outcome is read)",
+}
+PARTS: dict[Part, str] = {
+    "clinical": "the linear clinical path",
+    "additive": "what each modality adds on its own",
+    "pathways": "how genes make up pathways",
+    "embeddings": "the embeddings of genes and of other nodes",
+    "attention": "attention within the graph",
+    "fusion": "fusion",
 }
 STRATEGIES: dict[str, str] = {
     "fedavg": "the mean of the sites' weights, by number of patients (FedAvg)",
@@ -122,7 +135,21 @@ def _training(study: Study) -> tuple[str, ...]:
         f"{training.rounds} rounds; in each, {training.local_epochs} pass(es) over your training patients, "
         f"{batch}, {training.optimiser}.",
         *stages,
+        *start_in_words(study),
     )
+
+
+def start_in_words(study: Study) -> tuple[str, ...]:
+    """From what the weights start, and what of it stays; empty where they start from nothing."""
+    reference = study.model.start_from
+    if reference is None:
+        return ()
+    lines = [
+        f"The weights start from a released model, the bundle {reference.sha256}; they come with round 1."
+    ]
+    if study.model.frozen:
+        lines.append(f"Of it stays as it is: {', '.join(PARTS[part] for part in study.model.frozen)}.")
+    return tuple(lines)
 
 
 def compression_in_words(kind: str) -> str:
@@ -133,6 +160,9 @@ def compression_in_words(kind: str) -> str:
 
 
 def _stage(number: int, stage: Stage) -> str:
+    if stage.objective != "outcomes":
+        learns = f"train attention and fusion {OBJECTIVES[stage.objective]}"
+        return f"Stage {number}: {stage.rounds} rounds {learns}; learning rate {stage.learning_rate:g}."
     blocks = ", ".join(LEVELS[level] for level in stage.trained_blocks)
     return f"Stage {number}: {stage.rounds} rounds train {blocks}; learning rate {stage.learning_rate:g}."
 

@@ -104,6 +104,8 @@ class RunPlan:
     quarantined
         Gives those that are in quarantine, and why; asked before each exchange. They are told once and asked
         nothing until it is lifted. None: there is no quarantine.
+    bundle
+        Folder of the released model that the study starts from; None where it starts from none.
     stop
         When it is set, the run ends before its next exchange with ``MMF-521``, to be gone on with later.
     """
@@ -122,4 +124,5 @@ class RunPlan:
     wait_for_sites: Literal["deadline", "patient"] = "deadline"
     sites_now: Callable[[], Collection[str]] | None = field(default=None, compare=False)
     quarantined: Quarantined | None = field(default=None, compare=False)
+    bundle: Path | None = None
     stop: StopSign | None = field(default=None, compare=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmfed_client.cohort import Cohort, check_cohort, load_cohort, load_description
@@ -93,6 +93,36 @@ def load_consortium(
     joined = _join(parts)
     refuse_shared_patients(joined)
     return LoadedConsortium(study, joined, topology)
+
+
+def join_consortia(parts: Mapping[str, LoadedConsortium]) -> LoadedConsortium:
+    """Put the sites of several cohorts into one federation.
+
+    A site whose name is also one of another cohort gets its cohort's name in front: ``BRCA-OTHER``.
+
+    Parameters
+    ----------
+    parts
+        Name of a cohort → its patients, all read for the same study.
+
+    Raises
+    ------
+    StudyError
+        ``MMF-506`` when a patient is in two cohorts, ``MMF-507`` as :func:`load_consortium`.
+    """
+    homes: dict[str, set[str]] = {}
+    for name, part in parts.items():
+        for site in part.cohort.sites:
+            homes.setdefault(site, set()).add(name)
+    named = {}
+    for name, part in parts.items():
+        sites = tuple(s if len(homes[s]) == 1 else f"{name}-{s}" for s in part.cohort.sites)
+        named[name] = replace(part.cohort, sites=sites)
+    first = next(iter(parts.values()))
+    _refuse_missing_folds(first.study, named)
+    joined = _join(named)
+    refuse_shared_patients(joined)
+    return LoadedConsortium(first.study, joined, first.topology)
 
 
 def check_consortium(

@@ -20,6 +20,7 @@ from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 from mmfed_server.app import make_server_app
 from mmfed_server.plan import RoundReport, RunPlan
+from mmfed_server.record.events import EVENTS_FILE, read_events
 from mmfed_server.record.folder import StateFile
 from mmfed_server.rounds import DISK_FULL
 from mmfed_simulations.backends import backend_named
@@ -43,6 +44,8 @@ class RunResult:
         ``bytes_down``, ``rounds``, ``below_floor``, ``refusals``, ``last_refusal``.
     seconds
         Wall-clock seconds of this call.
+    started_from
+        What was taken over from a released model; None where the study starts from none.
     """
 
     state: dict[str, Tensor]
@@ -50,10 +53,16 @@ class RunResult:
     rounds: list[dict[str, Any]]
     sites: list[dict[str, Any]]
     seconds: float
+    started_from: dict[str, Any] | None = None
 
 
-def prepare_run(study: Study, sites: Sequence[SiteData], out: Path) -> RunFolder:
+def prepare_run(study: Study, sites: Sequence[SiteData], out: Path, files: Path | None = None) -> RunFolder:
     """Write a run's folder without running it, e.g. for ``flwr run .``.
+
+    Parameters
+    ----------
+    files
+        Where the files lie that the study names, such as the bundle that it starts from.
 
     Raises
     ------
@@ -64,7 +73,7 @@ def prepare_run(study: Study, sites: Sequence[SiteData], out: Path) -> RunFolder
     _refuse_shared_patients(sites)
     folder = RunFolder(out)
     with _disk_full_is_named(out):
-        folder.begin(study, sites)
+        folder.begin(study, sites, files)
     return folder
 
 
@@ -76,6 +85,7 @@ def run_study(
     backend: str = "inprocess",
     workers: int = 1,
     resume: bool = False,
+    files: Path | None = None,
     progress: Callable[[RoundReport], None] | None = None,
 ) -> RunResult:
     """Run one federation.
@@ -94,6 +104,8 @@ def run_study(
         How many sites may train at the same time.
     resume
         Go on with the run in ``out``.
+    files
+        Where the files lie that the study names, such as the bundle that it starts from.
     progress
         Called after each round.
 
@@ -101,8 +113,9 @@ def run_study(
     ------
     MmfedError
         What ended the run: ``MMF-503``, ``MMF-502``, ``MMF-504``, ``MMF-522`` for the folder, ``MMF-506``
-        for the sites, ``MMF-403`` when too few sites answered, ``MMF-508`` when the disk is full,
-        ``MMF-510`` for an unknown back end, ``MMF-604`` when the model became non-finite.
+        for the sites, ``MMF-630`` and ``MMF-631`` for the bundle that the study starts from, ``MMF-403``
+        when too few sites answered, ``MMF-508`` when the disk is full, ``MMF-510`` for an unknown back end,
+        ``MMF-604`` when the model became non-finite.
     """
     began = time.perf_counter()
     engine = backend_named(backend)
@@ -110,9 +123,9 @@ def run_study(
         _refuse_shared_patients(sites)
         folder = RunFolder(out)
         with _disk_full_is_named(out):
-            folder.go_on(study, sites)
+            folder.go_on(study, sites, files)
     else:
-        folder = prepare_run(study, sites, out)
+        folder = prepare_run(study, sites, out, files)
     plan = replace(folder.plan(), progress=progress)
 
     def open_plan(_: Context) -> RunPlan:
@@ -134,7 +147,8 @@ def _result(folder: RunFolder, sites: Sequence[SiteData], seconds: float) -> Run
         counts = {"patients": len(data.patients), "train": len(data.patients) - test, "test": test}
         table.append({"site": data.name, **totals, **counts})
     scaling = Scaling.from_arrays(state.scaling) if state.scaling else None
-    return RunResult(state.weights, scaling, state.history, table, seconds)
+    started = next((e for e in read_events(folder.path / EVENTS_FILE) if e["event"] == "started-from"), None)
+    return RunResult(state.weights, scaling, state.history, table, seconds, started)
 
 
 def _refuse_shared_patients(sites: Sequence[SiteData]) -> None:

@@ -1,6 +1,7 @@
 """A run's folder: the study and the sites' prepared patients, as files that any back end can open.
 
     study.json                        the study in its canonical form
+    start/                            the released model that the study starts from, if it does
     run.json                          names and digests of the sites
     sites/<n>/site.safetensors        one site's patients
     topologies/<digest>.safetensors   the graphs that they lie on
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite
+from mmfed_common.bundle import copy_bundle
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.study import Study
@@ -40,22 +42,31 @@ class RunFolder:
         self.study_path = self.path / "study.json"
         self.run_path = self.path / "run.json"
         self.topologies = self.path / "topologies"
+        self.start = self.path / "start"
 
-    def begin(self, study: Study, sites: Sequence[SiteData]) -> None:
+    def begin(self, study: Study, sites: Sequence[SiteData], files: Path | None = None) -> None:
         """Prepare an empty folder.
+
+        Parameters
+        ----------
+        files
+            Where the files lie that the study names; None: in the current folder.
 
         Raises
         ------
         StudyError
             ``MMF-503`` when it is not empty.
+        ModelError
+            ``MMF-630`` when the bundle that the study starts from is missing or another one.
         """
         if self.path.exists() and any(self.path.iterdir()):
             raise StudyError("MMF-503", "the run folder holds files", str(self.path))
         self.path.mkdir(parents=True, exist_ok=True)
         write_durably(self.study_path, study.canonical())
+        self._keep_start(study, files)
         self._write_sites(sites)
 
-    def go_on(self, study: Study, sites: Sequence[SiteData]) -> None:
+    def go_on(self, study: Study, sites: Sequence[SiteData], files: Path | None = None) -> None:
         """Check that a folder is of this study and these patients, and finish preparing it if need be.
 
         Raises
@@ -67,6 +78,7 @@ class RunFolder:
         if self.study().hash != study.hash:
             raise StudyError("MMF-502", f"not of study {study.hash[:12]}", str(self.path))
         if not self.run_path.exists():
+            self._keep_start(study, files)
             self._write_sites(sites)
             return
         known = {entry["site"]: entry["sha256"] for entry in self._sites()}
@@ -109,7 +121,14 @@ class RunFolder:
         """The plan of this run, going on with what is there."""
         entries = self._sites()
         topology = read_topology(self.topologies / f"{entries[0]['topology']}.safetensors")
-        return RunPlan(self.study(), self.site_names(), topology, self.path, resume=True)
+        study = self.study()
+        start = None if study.model.start_from is None else self.start
+        return RunPlan(study, self.site_names(), topology, self.path, resume=True, bundle=start)
+
+    def _keep_start(self, study: Study, files: Path | None) -> None:
+        reference = study.model.start_from
+        if reference is not None:
+            copy_bundle((files or Path()) / reference.file, self.start, reference.sha256)
 
     def _sites(self) -> list[dict[str, str]]:
         if not self.run_path.exists():

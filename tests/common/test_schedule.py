@@ -36,8 +36,8 @@ def test_cosine_starts_at_the_stages_rate_in_every_stage_and_falls() -> None:
 def test_a_stage_trains_the_blocks_it_names() -> None:
     names = ["full.a", "clinical.b", "additive.c"]
     first, second = TRAINING.stages
-    assert trained_parameters(names, lambda n: n.split(".")[0], first, Privacy()) == ("clinical.b",)
-    assert trained_parameters(names, lambda n: n.split(".")[0], second, Privacy()) == (
+    assert trained_parameters(names, lambda n: n.split(".")[0], first, Privacy(), ()) == ("clinical.b",)
+    assert trained_parameters(names, lambda n: n.split(".")[0], second, Privacy(), ()) == (
         "additive.c",
         "clinical.b",
     )

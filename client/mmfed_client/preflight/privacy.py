@@ -65,7 +65,7 @@ def most_parameters(site: LocalSite) -> int:
     """How many numbers move in the stage that moves most."""
     sizes = {name: math.prod(shape) for name, (shape, _) in site.shapes.items()}
     moved = (
-        trained_parameters(sizes, site.model.block_of, stage, site.study.privacy)
+        trained_parameters(sizes, site.model.block_of, stage, site.study.privacy, site.study.model.frozen)
         for stage in site.study.training.stages
     )
     return max(sum(sizes[name] for name in names) for names in moved)

@@ -27,7 +27,7 @@ from mmfed_common.model import MultimodalNetwork
 from mmfed_common.privacy import PrivacyPlan
 from mmfed_common.scaling import Scaling
 from mmfed_common.schedule import Place
-from mmfed_common.tasks.multitask import patient_losses
+from mmfed_common.tasks.objectives import stage_losses
 
 WITHHELD = 0.0
 """Stands for the training loss: the mean over patients who are not clipped would cost more privacy."""
@@ -117,7 +117,7 @@ def begin(
     ids = site.patients.patient_ids
     HeldOutRule.refuse_held_out(site.held_out[site.fit], [ids[i] for i in site.fit])
     model = site.load(weights)
-    trained = trained_of(model, place, site.study.privacy)
+    trained = trained_of(model, place, site.study)
     refuse_inseparable(site, place, tuple(trained))
     model.train()
     return model, trained
@@ -143,8 +143,7 @@ def clipped_sum(
         patients = site.take(drawn[start : start + CHUNK])
 
         def losses() -> Tensor:
-            predictions = model(patients, scaling, place.stage.level)  # noqa: B023 - called at once
-            return patient_losses(model, predictions, patients.outcomes)  # noqa: B023
+            return stage_losses(model, patients, scaling, place.stage)  # noqa: B023 - called at once
 
         total += gradients.clipped_sum(losses, site.study.privacy.clipping, parts).flat
     return total

@@ -13,7 +13,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,11 +23,13 @@ from mmfed_client.privacy.imagined import imagined_patients
 from mmfed_client.training.local_site import LocalSite
 from mmfed_client.training.reproducible import same_bits
 from mmfed_common.errors import PrivacyError
+from mmfed_common.model import MultimodalNetwork
 from mmfed_common.model.full import FullBlock
+from mmfed_common.model.reconstruction import NodeMasking
 from mmfed_common.patients import PatientTensors
 from mmfed_common.scaling import Scaling
 from mmfed_common.schedule import Place
-from mmfed_common.tasks.multitask import patient_losses
+from mmfed_common.tasks.objectives import stage_losses
 
 ROUNDING = 1e-5
 """By how much, relatively, the clipped sum may move more than ``clipping``: rounding in float32."""
@@ -86,8 +88,8 @@ def removal_test(
 ) -> Sensitivity:
     """Take patients out of a batch, one at a time, and measure what it does to the gradients of the others.
 
-    It sees what training sees: gradients by the same hooks, the model in training mode. Only dropout is
-    switched off, which draws for each patient on its own.
+    It sees what training sees: gradients by the same hooks, the model in training mode. Only chance is
+    switched off, which draws for each patient on its own: dropout, and which nodes are hidden.
 
     Parameters
     ----------
@@ -150,8 +152,7 @@ def refuse_inseparable(site: LocalSite, place: Place, names: tuple[str, ...]) ->
         scaling = Scaling.from_reference(study.contract, site.topology).to(site.device)
 
         def losses(module: nn.Module, some: PatientTensors) -> Tensor:
-            predictions = module(some, scaling, place.stage.level)
-            return patient_losses(site.model, predictions, some.outcomes)
+            return stage_losses(cast(MultimodalNetwork, module), some, scaling, place.stage)
 
         found = removal_test(model, losses, patients, study.privacy.clipping, names, LEFT_OUT)
     if not found.separable:
@@ -167,6 +168,8 @@ def _without_chance(model: nn.Module) -> Iterator[None]:
             module.p = 0.0
         if isinstance(module, FullBlock):
             module.modality_dropout = 0.0
+        if isinstance(module, NodeMasking):
+            module.alike = True
     yield
 
 

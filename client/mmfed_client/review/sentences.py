@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mmfed_client.policy import Policy
 from mmfed_common.privacy import holds_against
 from mmfed_common.study import Stage, Study
-from mmfed_common.study_words import compression_in_words
+from mmfed_common.study_words import OBJECTIVES, compression_in_words, start_in_words
 
 MODALITIES = {
     "clinical_feature": "clinical data and demographics",
@@ -42,6 +42,8 @@ def statements(study: Study, policy: Policy | None = None) -> Iterator[Statement
     yield from _leaves(study, policy)
     yield Statement("privacy", _privacy(study))
     yield Statement("trains", _trains(study))
+    for about, text in zip(("starts from", ""), start_in_words(study), strict=False):
+        yield Statement(about, text)
     yield Statement("combines", _combines(study))
     yield Statement("tests on", _tests(study))
     if study.contract.knowledge is not None:
@@ -134,6 +136,8 @@ def _trains(study: Study) -> str:
 
 
 def _stage(stage: Stage) -> str:
+    if stage.objective != "outcomes":
+        return f"{stage.rounds} without outcomes, {OBJECTIVES[stage.objective]}"
     return f"{stage.rounds} of level {stage.level}"
 
 

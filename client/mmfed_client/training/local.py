@@ -20,8 +20,8 @@ from mmfed_common.patients import PatientTensors
 from mmfed_common.randomness import derive_seed, numpy_generator
 from mmfed_common.scaling import Scaling
 from mmfed_common.schedule import Place, trained_parameters
-from mmfed_common.study import Privacy
-from mmfed_common.tasks.multitask import patient_losses
+from mmfed_common.study import Study
+from mmfed_common.tasks.objectives import stage_losses
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def train_round(
 ) -> LocalUpdate:
     """Train for one round.
 
-    The loss of a batch is the mean over its patients of a sum over tasks, plus FedProx's
+    The loss of a batch is the mean over its patients of the stage's objective, plus FedProx's
     ``proximal_mu / 2 · ‖w − w_global‖²`` over the trained parameters (Li et al., 2020, arXiv:1812.06127),
     plus the stage's ``sparsity · Σ|w|`` over those that weight decay pulls on.
 
@@ -65,7 +65,7 @@ def train_round(
     """
     study = site.study
     model = site.load(weights)
-    trained = trained_of(model, place, study.privacy)
+    trained = trained_of(model, place, study)
     anchors = [parameter.detach().clone() for parameter in trained.values()] if proximal_mu > 0 else []
     sparse = [p for n, p in trained.items() if place.stage.sparsity > 0 and model.shrinks(n)]
     optimiser = build_optimiser(study.training, place.stage, trained, model.shrinks)
@@ -113,16 +113,15 @@ def batches(site: LocalSite, round_number: int, epoch: int) -> Iterator[npt.NDAr
         yield order[start : start + size]
 
 
-def trained_of(model: MultimodalNetwork, place: Place, privacy: Privacy) -> dict[str, Parameter]:
+def trained_of(model: MultimodalNetwork, place: Place, study: Study) -> dict[str, Parameter]:
     """Give the parameters that the stage trains, by name; no other asks for a gradient afterwards."""
     parameters = dict(model.named_parameters())
-    names = trained_parameters(parameters, model.block_of, place.stage, privacy)
+    names = trained_parameters(parameters, model.block_of, place.stage, study.privacy, study.model.frozen)
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in names)
     return {name: parameters[name] for name in names}
 
 
 def _mean_loss(model: MultimodalNetwork, patients: PatientTensors, scaling: Scaling, place: Place) -> Tensor:
-    predictions = model(patients, scaling, place.stage.level)
-    losses: Tensor = patient_losses(model, predictions, patients.outcomes)
+    losses: Tensor = stage_losses(model, patients, scaling, place.stage)
     return losses.sum() / len(patients)

@@ -30,6 +30,16 @@ CODES: dict[str, Code] = {
         "The sizes of the model do not fit together.",
         "Make `[model] hidden` a multiple of `heads`.",
     ),
+    "MMF-630": Code(
+        "The bundle that the study starts from is missing, or is another one.",
+        "Put the bundle's folder where `[model] start_from` says, beside the study, and write its hash into "
+        "the study: `mmfed-simulate pretrain` and `mmfed-server export` print it.",
+    ),
+    "MMF-631": Code(
+        "Nothing of the bundle that the study starts from could be taken over.",
+        "Use a bundle of a study with the same `[model]` sizes that shares genes, proteins, clinical columns "
+        "or outcomes with this one, or remove the named part from `frozen`, or remove `start_from`.",
+    ),
     "MMF-620": Code("There is no such defence.", "Name one of those listed, e.g. --defence dp8."),
     "MMF-621": Code(
         "A defence has no bearing on this attack.",

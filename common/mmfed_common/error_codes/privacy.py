@@ -34,6 +34,11 @@ CODES: dict[str, Code] = {
         "Give `minimum` and `maximum` (or `clip` for a table of measurements) for each feature named, or set "
         '`normalisation = "reference"`.',
     ),
+    "MMF-365": Code(
+        "The study asks for differential privacy and for a stage that compares patients with each other.",
+        'Set `objective = "masked_nodes"`, whose loss is each patient\'s own, or `[privacy] mode = "none"` '
+        "where the data are public: with contrastive learning every patient stands in the others' losses.",
+    ),
     "MMF-306": Code(
         "The study's δ is too large for this site: it must be below 1 over the number of training patients.",
         "Tell the coordinator to set a smaller `[privacy] delta`: a larger one would allow that the data of "

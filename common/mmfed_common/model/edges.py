@@ -42,6 +42,7 @@ class SharedEdges(nn.Module):
         compact: bool = False,
     ) -> None:
         super().__init__()
+        self.self_loops = self_loops
         if self_loops:
             loop = torch.arange(targets)
             keep = edges.source != edges.target
@@ -49,12 +50,22 @@ class SharedEdges(nn.Module):
             edges = EdgeList.build(source, torch.cat([edges.target[keep], loop]))
         self.sources, self.targets = sources, targets
         used = torch.unique(edges.source) if compact else torch.arange(sources)
-        source = torch.searchsorted(used, edges.source)
-        degree = torch.bincount(edges.target, minlength=targets)
-        pointer = torch.cat([torch.zeros(1, dtype=torch.int64), degree.cumsum(0)])
+        self._hold(torch.searchsorted(used, edges.source), edges.target, used)
+
+    def only(self, keep: Tensor) -> SharedEdges:
+        """The same nodes with some of the edges, ``keep`` being ``(edges,)`` bool."""
+        fewer = SharedEdges.__new__(SharedEdges)
+        nn.Module.__init__(fewer)
+        fewer.self_loops, fewer.sources, fewer.targets = self.self_loops, self.sources, self.targets
+        fewer._hold(self.source[keep], self.target[keep], self.used)
+        return fewer
+
+    def _hold(self, source: Tensor, target: Tensor, used: Tensor) -> None:
+        degree = torch.bincount(target, minlength=self.targets)
+        pointer = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         for name, tensor in {
             "source": source,
-            "target": edges.target,
+            "target": target,
             "pointer": pointer.to(torch.int32),
             "source_int32": source.to(torch.int32),
             "used": used,

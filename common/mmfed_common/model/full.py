@@ -1,4 +1,7 @@
-"""The full block: graph attention over the patient's graph, tokens, fusion, and gates that start at zero."""
+"""The full block: graph attention over the patient's graph, tokens, fusion, and gates that start at zero.
+
+What trains without outcomes has its own heads, which only a study with such a stage has.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,36 @@ from torch import Tensor, nn
 from mmfed_common.contract import Contract
 from mmfed_common.graph.links import patient_gene_links
 from mmfed_common.model.clinical import CLINICAL, output_sizes, zero_linear
+from mmfed_common.model.contrast import (
+    Projection,
+    fewer_edges,
+    fewer_links,
+    fewer_neighbours,
+    info_nce,
+    with_noise,
+)
 from mmfed_common.model.edges import SharedEdges
 from mmfed_common.model.fusion import Fusion
 from mmfed_common.model.kernels import Kernels
 from mmfed_common.model.pathways import pathway_edges
 from mmfed_common.model.presence import drop_modalities
+from mmfed_common.model.reconstruction import NodeMasking, hide, node_decoders, reconstruction_loss
 from mmfed_common.model.relational import EdgeStore, NodeEmbedding, RelationalLayer, relations_of
 from mmfed_common.model.sizes import Sizes
 from mmfed_common.model.tokens import AttentionPool, masked_mean
 from mmfed_common.patients import NodeTensors
-from mmfed_common.study import ModelSection
+from mmfed_common.study import ModelSection, Training
 from mmfed_common.topology import Topology
 
 
 class FullBlock(nn.Module):
     """Everything beyond the clinical and the additive block."""
 
-    def __init__(self, contract: Contract, topology: Topology, section: ModelSection) -> None:
+    def __init__(
+        self, contract: Contract, topology: Topology, section: ModelSection, training: Training
+    ) -> None:
         super().__init__()
+        self.settings = training.pretraining
         sizes = Sizes.of(section)
         self.modalities = contract.node_types
         self.modality_dropout = section.modality_dropout
@@ -57,11 +72,56 @@ class FullBlock(nn.Module):
         self.gates = nn.ModuleDict(
             {task: zero_linear(sizes.hidden, size) for task, size in output_sizes(contract).items()}
         )
+        # Last of all, so that every other weight starts as it does without them.
+        self.decoders: nn.ModuleDict | None = None
+        self.contrast: Projection | None = None
+        if "masked_nodes" in training.objectives:
+            self.masking = NodeMasking(self.settings.masked_fraction)
+            self.decoders = node_decoders(topology, self.modalities, sizes.hidden)
+        if "contrastive" in training.objectives:
+            self.contrast = Projection(sizes.hidden)
 
     def forward(
         self, raw: Mapping[str, NodeTensors], standardised: Mapping[str, Tensor], kernels: Kernels
     ) -> dict[str, Tensor]:
         """Give what is added to each task, ``(patients, size)``."""
+        _, fused = self._represent(raw, standardised, kernels)
+        return {task: gate(fused) for task, gate in self.gates.items()}
+
+    def reconstruction_losses(
+        self, raw: Mapping[str, NodeTensors], standardised: Mapping[str, Tensor], kernels: Kernels
+    ) -> Tensor:
+        """Hide nodes and tell their values; the loss of each patient, ``(patients,)``."""
+        if self.decoders is None:
+            raise ValueError("the study has no stage that fills in hidden values")
+        hidden = {name: self.masking(raw[name].present) for name in self.modalities}
+        nodes, fused = self._represent(*hide(raw, standardised, hidden), kernels)
+        told = {name: decode(nodes[name], fused) for name, decode in self.decoders.items()}
+        asked = {name: raw[name].present & hidden[name].unsqueeze(2) for name in self.modalities}
+        return reconstruction_loss(told, standardised, asked)
+
+    def contrastive_losses(
+        self, raw: Mapping[str, NodeTensors], standardised: Mapping[str, Tensor], kernels: Kernels
+    ) -> Tensor:
+        """Make two views of each patient and find each other's; the loss of each patient, ``(patients,)``."""
+        if self.contrast is None:
+            raise ValueError("the study has no contrastive stage")
+        views = []
+        for _ in range(2):
+            noise = self.settings.feature_noise
+            altered = {n: with_noise(standardised[n], raw[n].present, noise) for n in self.modalities}
+            _, fused = self._represent(raw, altered, kernels, self.settings.edge_dropout)
+            views.append(self.contrast(fused))
+        return info_nce(views[0], views[1], self.settings.temperature)
+
+    def _represent(
+        self,
+        raw: Mapping[str, NodeTensors],
+        standardised: Mapping[str, Tensor],
+        kernels: Kernels,
+        edge_dropout: float = 0.0,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Hidden states: of nodes, ``(patients, nodes, hidden)``, and of patients, ``(patients, hidden)``."""
         has = torch.stack([raw[name].present.flatten(1).any(dim=1) for name in self.modalities], dim=1)
         if self.training and self.modality_dropout > 0:
             clinical = torch.tensor([name == CLINICAL for name in self.modalities], device=has.device)
@@ -69,6 +129,8 @@ class FullBlock(nn.Module):
             raw, standardised = self._without(raw, standardised, left)
             has = left
         linked = self._links(raw, standardised)
+        if linked is not None and edge_dropout > 0:
+            linked = fewer_links(linked, edge_dropout)
         nodes = {
             name: embed(standardised[name], raw[name].present, linked if name == "gene" else None)
             for name, embed in self.embeddings.items()
@@ -76,10 +138,12 @@ class FullBlock(nn.Module):
         tiles = raw.get("imaging_feature")
         neighbours = None if tiles is None else tiles.neighbours
         edges = self.store.by_name()
+        if edge_dropout > 0:
+            edges = {name: fewer_edges(some, edge_dropout) for name, some in edges.items()}
+            neighbours = None if tiles is None else fewer_neighbours(tiles, edge_dropout)
         for layer in self.layers:
             nodes = layer(nodes, edges, neighbours, kernels)
-        fused = self._fuse(nodes, raw, linked, has, kernels)
-        return {task: gate(fused) for task, gate in self.gates.items()}
+        return nodes, self._fuse(nodes, raw, linked, has, kernels)
 
     def _links(self, raw: Mapping[str, NodeTensors], standardised: Mapping[str, Tensor]) -> Tensor | None:
         """Tell which genes each patient is linked to, ``(patients, genes)`` bool."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast, get_args
 
 import torch
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 from mmfed_common.model.additive import AdditiveBlock
 from mmfed_common.model.clinical import CLINICAL, ClinicalBlock, clinical_values
 from mmfed_common.model.full import FullBlock
-from mmfed_common.model.kernels import choose
+from mmfed_common.model.kernels import Kernels, choose
 from mmfed_common.model.predictions import Predictions
-from mmfed_common.patients import PatientTensors
+from mmfed_common.patients import NodeTensors, PatientTensors
 from mmfed_common.randomness import derive_seed
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Level, Study
@@ -43,7 +44,7 @@ class MultimodalNetwork(nn.Module):
         others = any(name != CLINICAL for name in self.modalities)
         additive = section.additive_path and others
         self.additive = AdditiveBlock(contract, topology, section) if additive else None
-        self.full = FullBlock(contract, topology, section)
+        self.full = FullBlock(contract, topology, section, study.training)
 
     def forward(self, patients: PatientTensors, scaling: Scaling, level: Level = "full") -> Predictions:
         """Predict.
@@ -71,6 +72,20 @@ class MultimodalNetwork(nn.Module):
         return Predictions(
             logits.get("survival"), logits.get("response"), logits.get("toxicity"), log_variances
         )
+
+    def reconstruction_losses(self, patients: PatientTensors, scaling: Scaling) -> Tensor:
+        """Loss of telling hidden values, each patient's own, ``(patients,)``; see :class:`.FullBlock`."""
+        return self.full.reconstruction_losses(*self._graph(patients, scaling))
+
+    def contrastive_losses(self, patients: PatientTensors, scaling: Scaling) -> Tensor:
+        """Loss of telling patients apart, ``(patients,)``; each depends on all patients of the batch."""
+        return self.full.contrastive_losses(*self._graph(patients, scaling))
+
+    def _graph(
+        self, patients: PatientTensors, scaling: Scaling
+    ) -> tuple[Mapping[str, NodeTensors], dict[str, Tensor], Kernels]:
+        standardised = {name: scaling.apply(name, patients.nodes[name]) for name in self.modalities}
+        return patients.nodes, standardised, choose(self.kernel, patients.device)
 
     @staticmethod
     def block_of(parameter_name: str) -> Level:

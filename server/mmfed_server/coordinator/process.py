@@ -243,6 +243,7 @@ class _Service:
             wait_for_sites="patient",
             sites_now=self.registry.keys,
             quarantined=Barred(self.registry, Withdrawals(self.engine), run),
+            bundle=self.shelf.bundle_of(study),
             stop=RunStop(self.process.stop, RunCatalogue(self.engine), run.run),
         )
 

@@ -17,6 +17,7 @@ from mmfed_server.federation import Federation
 from mmfed_server.record.catalogue import RunCatalogue, RunSummary
 from mmfed_server.record.database_record import DatabaseRecord
 from mmfed_server.record.state import RunState
+from mmfed_server.studies.shelf import StudyShelf
 from mmfed_server.withdrawal.register import Withdrawals
 from mmfed_server.withdrawal.replay import contributors_of
 
@@ -46,7 +47,8 @@ def release(federation: Federation, run: str, out: Path, *, unfinished: bool = F
         state is damaged, ``MMF-508`` when the bundle cannot be written, ``MMF-564`` when ``latest`` is a run
         that another is to replace.
     ModelError
-        ``MMF-606`` when ``out`` is something else than a bundle.
+        ``MMF-606`` when ``out`` is something else than a bundle; ``MMF-601`` … ``MMF-603`` when the study's
+        knowledge pack is not kept any more.
     """
     engine = open_database(federation.database_url)
     try:
@@ -62,8 +64,9 @@ def release(federation: Federation, run: str, out: Path, *, unfinished: bool = F
         raise StudyError("MMF-552", f"{done} of {study.training.rounds} rounds are done", name)
     facts = _facts(study, state, warnings_of(summary, state, left))
     scaling = Scaling.from_arrays(state.scaling) if state.scaling else None
+    topology = StudyShelf(federation).topology(study)
     try:
-        return save_bundle(out, study, state.weights, scaling, facts), name
+        return save_bundle(out, study, state.weights, scaling, facts, topology), name
     except OSError as error:
         raise StudyError("MMF-508", f"cannot be written: {error.strerror}", str(out)) from None
 

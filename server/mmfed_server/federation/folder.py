@@ -217,6 +217,11 @@ class Federation:
         return self.path / "packs"
 
     @property
+    def bundles(self) -> Path:
+        """``bundles/``, released models that studies start from."""
+        return self.path / "bundles"
+
+    @property
     def spool(self) -> Path:
         """``spool/``, messages on their way."""
         return self.path / "spool"
@@ -238,6 +243,10 @@ class Federation:
     def pack_file(self, sha256: str) -> Path:
         """Where a knowledge pack is kept; ``MMF-432`` when the text is no hash."""
         return self.packs / f"{_hash(sha256)}.mmfk"
+
+    def bundle_folder(self, sha256: str) -> Path:
+        """Where a released model that a study starts from is kept; ``MMF-432`` when the text is no hash."""
+        return self.bundles / _hash(sha256)
 
     @cached_property
     def ca(self) -> x509.Certificate:

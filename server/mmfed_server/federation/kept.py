@@ -1,9 +1,10 @@
-"""The one place that writes signed studies and knowledge packs into the federation's folder."""
+"""The one place that writes signed studies, knowledge packs and bundles into the federation's folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from mmfed_common.bundle import copy_bundle
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import ModelError
 from mmfed_common.pack_identity import pack_identity
@@ -41,3 +42,16 @@ def keep_pack(federation: Federation, sha256: str, pack: Path | None) -> None:
     if pack_identity(pack) != sha256:
         raise ModelError("MMF-602", "it is not the pack that the study names", str(pack))
     write_durably(kept, pack.read_bytes(), MODE)
+
+
+def keep_bundle(federation: Federation, sha256: str, bundle: Path) -> None:
+    """Keep the released model that a study starts from, unless it is kept already and whole.
+
+    Raises
+    ------
+    ModelError
+        ``MMF-630`` when it is missing or another one, ``MMF-606`` when it is damaged.
+    OSError
+        When it cannot be written.
+    """
+    copy_bundle(bundle, federation.bundle_folder(sha256), sha256)

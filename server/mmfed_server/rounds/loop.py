@@ -10,8 +10,10 @@ from flwr.serverapp import Grid
 from torch import Tensor
 
 from mmfed_common import messages as m
-from mmfed_common.errors import NetworkError, StudyError
+from mmfed_common.bundle import load_bundle
+from mmfed_common.errors import ModelError, NetworkError, StudyError
 from mmfed_common.model import build_model
+from mmfed_common.model.start import start_from
 from mmfed_common.schedule import Place, trained_parameters, used_parameters
 from mmfed_server.plan import RoundReport, RunPlan
 from mmfed_server.record.record import RunRecord
@@ -88,7 +90,7 @@ class Rounds:
         state = RunState(
             self.study.hash,
             next_round=1,
-            weights=start,
+            weights=self._first_weights(start),
             sites={name: SiteTotals() for name in self.roster.enrolled},
         )
         refusals += self._scale(state)
@@ -98,6 +100,16 @@ class Rounds:
         self._note_refusals(state, refusals)
         self.record.commit(state)
         return state
+
+    def _first_weights(self, drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights of round 1: as drawn, with what a released model gives."""
+        if self.study.model.start_from is None:
+            return drawn
+        if self.plan.bundle is None:
+            raise ModelError("MMF-630", "no bundle was given for this run", self.study.model.start_from.file)
+        weights, taken = start_from(load_bundle(self.plan.bundle), self.study, self.plan.topology, drawn)
+        self.record.event("started-from", **taken.as_dict())
+        return weights
 
     def _scale(self, state: RunState) -> list[Refusal]:
         if self.study.contract.normalisation != "federated":
@@ -112,10 +124,12 @@ class Rounds:
 
     def _refuse_idle_stages(self, weights: dict[str, Tensor]) -> None:
         for number, stage in enumerate(self.study.training.stages, start=1):
-            if not trained_parameters(weights, self.block_of, stage, self.study.privacy):
+            study = self.study
+            if not trained_parameters(weights, self.block_of, stage, study.privacy, study.model.frozen):
                 what = f"stage {number} trains {', '.join(stage.trained_blocks)}"
                 choice = (
-                    f"of which `trainable = {self.study.privacy.trainable!r}` moves nothing in this model"
+                    f"of which `trainable = {study.privacy.trainable!r}` and `frozen` let nothing move in "
+                    "this model"
                 )
                 raise StudyError("MMF-501", f"{what}, {choice}")
 
@@ -252,7 +266,7 @@ class Rounds:
         report = RoundReport(
             place.round,
             self.study.training.rounds,
-            place.stage.level,
+            place.stage.label,
             seconds,
             metrics,
             tuple(update.site for update in outcome.accepted),
@@ -260,7 +274,7 @@ class Rounds:
         )
         entry: dict[str, Any] = {
             "round": place.round,
-            "stage": place.stage.level,
+            "stage": place.stage.label,
             "seconds": round(seconds, 4),
             **metrics,
             "sites": len(report.sites),
@@ -285,7 +299,7 @@ class Rounds:
             "running",
             round=place.round,
             rounds=self.study.training.rounds,
-            stage=place.stage.level,
+            stage=place.stage.label,
             present=list(self.roster.eligible),
             missing=list(self.roster.absent),
             **more,

@@ -257,4 +257,5 @@ class TrainingRound:
         return shapes_of({name: weights[name] for name in self._trained(weights)})
 
     def _trained(self, weights: Mapping[str, Tensor]) -> tuple[str, ...]:
-        return trained_parameters(weights, self.block_of, self.place.stage, self.study.privacy)
+        study, stage = self.study, self.place.stage
+        return trained_parameters(weights, self.block_of, stage, study.privacy, study.model.frozen)

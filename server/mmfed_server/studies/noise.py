@@ -76,7 +76,7 @@ def noise_costs(study: Study, topology: Topology, sites: Sequence[int] = SITES) 
     for stage_number, stage in enumerate(study.training.stages, start=1):
         for choice in BY_SIZE:
             privacy = study.privacy.model_copy(update={"trainable": choice})
-            names = trained_parameters(numbers, model.block_of, stage, privacy)
+            names = trained_parameters(numbers, model.block_of, stage, privacy, study.model.frozen)
             if not names:
                 continue
             count = sum(numbers[name] for name in names)

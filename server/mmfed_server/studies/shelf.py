@@ -1,4 +1,4 @@
-"""Signed studies and their knowledge packs, as the coordinator keeps and offers them."""
+"""Signed studies, with knowledge packs and models to start from, as the coordinator keeps and offers them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_server.federation import Federation
-from mmfed_server.federation.kept import keep_pack, keep_study
+from mmfed_server.federation.kept import keep_bundle, keep_pack, keep_study
 
 SIGNED_DAYS = 365
 RENEW_BEFORE = timedelta(days=7)
@@ -54,10 +54,12 @@ class StudyShelf:
         NetworkError
             ``MMF-414`` … ``MMF-418`` when it is a signed study that does not hold.
         ModelError
-            ``MMF-601`` … ``MMF-603`` when the knowledge pack is missing or another one.
+            ``MMF-601`` … ``MMF-603`` when the knowledge pack is missing or another one, ``MMF-630`` and
+            ``MMF-606`` likewise for the bundle that the study starts from.
         """
         study = self.read(path)
         self._keep_pack(study, path.parent)
+        self._keep_bundle(study, path.parent)
         kept = self._kept(study.hash) if days is None else None
         if kept is not None and self._fresh(kept, utc_now()):
             return study, kept
@@ -111,6 +113,11 @@ class StudyShelf:
         reference = study.contract.knowledge
         return None if reference is None else self.federation.pack_file(reference.sha256)
 
+    def bundle_of(self, study: Study) -> Path | None:
+        """Where the released model that the study starts from is kept; None when it starts from none."""
+        reference = study.model.start_from
+        return None if reference is None else self.federation.bundle_folder(reference.sha256)
+
     def topology(self, study: Study) -> Topology:
         """The graph that the study's patients share.
 
@@ -144,6 +151,11 @@ class StudyShelf:
             return
         KnowledgePack.load_for(reference, folder)
         keep_pack(self.federation, reference.sha256, folder / reference.file)
+
+    def _keep_bundle(self, study: Study, folder: Path) -> None:
+        reference = study.model.start_from
+        if reference is not None:
+            keep_bundle(self.federation, reference.sha256, folder / reference.file)
 
     def _kept(self, digest: str) -> SignedStudy | None:
         return self._load(digest) if self.federation.study_file(digest).is_file() else None

@@ -141,8 +141,9 @@ class SingleUpdate:
     ) -> Gradient:
         """Mean gradient over imagined patients; with ``twice`` it can itself be differentiated."""
         model = site.load(self.state)
+        study = self.study
         names = trained_parameters(
-            site.shapes, model.block_of, self.study.training.stages[0], self.study.privacy
+            site.shapes, model.block_of, study.training.stages[0], study.privacy, study.model.frozen
         )
         parameters = dict(model.named_parameters())
         for name, parameter in parameters.items():

@@ -55,7 +55,7 @@ def run_privacy_benchmark(
 def _measure(case: Case, wanted: TrainingBenchmark, trainable: Trainable) -> dict[str, Any]:
     stage = case.study.training.stages[0].model_copy(update={"trains": ("clinical", "additive", "full")})
     names = [name for name, _ in case.model.named_parameters()]
-    moved = trained_parameters(names, case.model.block_of, stage, Privacy(trainable=trainable))
+    moved = trained_parameters(names, case.model.block_of, stage, Privacy(trainable=trainable), ())
     forms: dict[str, Callable[[], object]] = {
         "plain": _plain(case, wanted, moved),
         "ours": _ours(case, wanted, moved),

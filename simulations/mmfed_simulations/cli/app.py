@@ -9,10 +9,12 @@ from mmfed_simulations.cli.check import check
 from mmfed_simulations.cli.cohort import cohort
 from mmfed_simulations.cli.compare import compare
 from mmfed_simulations.cli.missing import missing
+from mmfed_simulations.cli.pretrain import pretrain
 from mmfed_simulations.cli.reproduce import reproduce
 from mmfed_simulations.cli.results import results
 from mmfed_simulations.cli.run import run
 from mmfed_simulations.cli.tradeoff import tradeoff
+from mmfed_simulations.cli.transfer import transfer
 from mmfed_simulations.knowledge.command import app as knowledge_app
 
 app = make_app(
@@ -24,9 +26,11 @@ app = make_app(
 app.command()(cohort)
 app.command()(check)
 app.command()(run)
+app.command()(pretrain)
 app.command()(compare)
 app.command()(missing)
 app.command()(tradeoff)
+app.command()(transfer)
 app.command()(reproduce)
 app.command()(results)
 app.add_typer(attack_app, name="attack")

@@ -70,6 +70,7 @@ def compare(
             folds=None if folds is None else folds.value,
             workers=workers,
             resume=not fresh,
+            files=study.parent,
             progress=lambda done, total, what: bar.update(
                 task, completed=done, total=total, description=what
             ),

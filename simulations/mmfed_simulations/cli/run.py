@@ -52,25 +52,27 @@ def run(
 
     loaded = load(study, cohort, data)
     if prepare_only:
-        _prepare(loaded, out, as_json=as_json)
+        _prepare(loaded, out, study.parent, as_json=as_json)
         return
-    results = _federate(loaded, out, backend.value, workers, resume=resume)
+    results = _federate(loaded, out, study.parent, backend.value, workers, resume=resume)
     if as_json:
         print_json(results)
         return
-    from mmfed_simulations.evaluation.table import explanation, result_tables
+    from mmfed_simulations.evaluation.table import explanation, result_tables, start_table
 
     console = stdout()
+    if "started_from" in results:
+        console.print(start_table(results["started_from"]))
     for table in result_tables(results):
         console.print(table)
     console.print(explanation(results), markup=False)
     console.print(f"Report: {out / 'report.html'}", markup=False, soft_wrap=True)
 
 
-def _prepare(loaded: LoadedConsortium, out: Path, *, as_json: bool) -> None:
+def _prepare(loaded: LoadedConsortium, out: Path, files: Path, *, as_json: bool) -> None:
     from mmfed_simulations.run import prepare_run
 
-    prepare_run(loaded.study, loaded.sites(), out)
+    prepare_run(loaded.study, loaded.sites(), out, files)
     command = f"flwr run . -c 'run-dir=\"{out.resolve()}\"'"
     if as_json:
         print_json({"run": str(out), "command": command})
@@ -79,7 +81,7 @@ def _prepare(loaded: LoadedConsortium, out: Path, *, as_json: bool) -> None:
 
 
 def _federate(
-    loaded: LoadedConsortium, out: Path, backend: str, workers: int, *, resume: bool
+    loaded: LoadedConsortium, out: Path, files: Path, backend: str, workers: int, *, resume: bool
 ) -> dict[str, Any]:
     from mmfed_simulations.evaluation.run_results import finish_run
     from mmfed_simulations.run import run_study
@@ -94,6 +96,7 @@ def _federate(
             backend=backend,
             workers=workers,
             resume=resume,
+            files=files,
             progress=lambda report: bar.update(
                 task, completed=report.round, description=f"{report.stage}, {len(report.sites)} sites"
             ),

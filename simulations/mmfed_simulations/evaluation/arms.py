@@ -98,12 +98,20 @@ def run_arm(
     topology: Topology,
     folder: Path,
     shown: Sequence[Modalities] = (),
+    files: Path | None = None,
 ) -> ArmResult:
     """Run one arm in one fold; ``late_fusion`` and ``personalised`` are made from other arms and are not run.
 
     ``only_`` and node types joined by ``+`` is the federated arm on a contract with these alone. With
     ``shown``, which only the federated arm knows, the held-out patients are predicted once with each set of
     modalities, and the rows' ``arm`` says with which.
+
+    Parameters
+    ----------
+    folder
+        For what training writes; a training that was interrupted there goes on.
+    files
+        Where the files lie that the study names, such as the bundle that it starts from.
 
     Raises
     ------
@@ -117,26 +125,26 @@ def run_arm(
             raise StudyError("MMF-511", f"the study does not have what the arm {arm} needs")
         return _baseline(arm, fold, study, sites, topology)
     if arm == "federated":
-        return _network(arm, fold, study, sites, folder, shown=shown, keep=True)
+        return _network(arm, fold, study, sites, folder, files, shown=shown, keep=True)
     if arm == RELEASED:
-        return _released(study, sites, folder)
+        return _released(study, sites, folder, files)
     if arm == "pooled":
-        return _pooled(fold, study, sites, topology, folder)
+        return _pooled(fold, study, sites, topology, folder, files)
     if arm == "local":
-        return _local(fold, study, sites, folder)
+        return _local(fold, study, sites, folder, files)
     if arm == "attention_fusion":
-        return _network(arm, fold, attention_only(study), sites, folder)
+        return _network(arm, fold, attention_only(study), sites, folder, files)
     if arm.startswith(SINGLE_PREFIX):
         kept = arm.removeprefix(SINGLE_PREFIX).split("+")
         if set(kept) <= set(study.contract.node_types):
             reduced = reduced_to(study, kept)
             parts = [only_modalities(site, reduced.contract) for site in sites]
-            return _network(arm, fold, reduced, parts, folder, training_risk=True)
+            return _network(arm, fold, reduced, parts, folder, files, training_risk=True)
     raise StudyError("MMF-511", f"the arm {arm!r} is unknown")
 
 
-def _released(study: Study, sites: Sequence[SiteData], folder: Path) -> ArmResult:
-    result = run_study(study, sites, folder, resume=_begun(folder))
+def _released(study: Study, sites: Sequence[SiteData], folder: Path, files: Path | None) -> ArmResult:
+    result = run_study(study, sites, folder, resume=_begun(folder), files=files)
     nothing = pd.DataFrame(columns=KEYS)
     return ArmResult(nothing, weights=dict(result.state), scaling=result.scaling)
 
@@ -198,12 +206,13 @@ def _network(
     study: Study,
     sites: Sequence[SiteData],
     folder: Path,
+    files: Path | None,
     *,
     training_risk: bool = False,
     shown: Sequence[Modalities] = (),
     keep: bool = False,
 ) -> ArmResult:
-    result = run_study(study, sites, folder, resume=_begun(folder))
+    result = run_study(study, sites, folder, resume=_begun(folder), files=files)
     tested = [site for site in sites if site.held_out.any()]
     rows = [held_out_rows(arm, fold, study, site, result) for site in tested if not shown]
     for one in shown:
@@ -244,16 +253,21 @@ def _training_risk(study: Study, sites: Sequence[SiteData], result: RunResult) -
 
 
 def _pooled(
-    fold: str, study: Study, sites: Sequence[SiteData], topology: Topology, folder: Path
+    fold: str,
+    study: Study,
+    sites: Sequence[SiteData],
+    topology: Topology,
+    folder: Path,
+    files: Path | None,
 ) -> ArmResult:
     everybody = pooled_site(study, sites, topology)
-    found = _network("pooled", fold, alone(study), [everybody], folder)
+    found = _network("pooled", fold, alone(study), [everybody], folder, files)
     site_of = {i: site.name for site in sites for i in site.patients.patient_ids}
     found.rows["site"] = found.rows["patient_id"].map(site_of)
     return found
 
 
-def _local(fold: str, study: Study, sites: Sequence[SiteData], folder: Path) -> ArmResult:
+def _local(fold: str, study: Study, sites: Sequence[SiteData], folder: Path, files: Path | None) -> ArmResult:
     own = alone(study)
     rows: list[pd.DataFrame] = []
     left_out: list[str] = []
@@ -265,7 +279,7 @@ def _local(fold: str, study: Study, sites: Sequence[SiteData], folder: Path) -> 
             left_out.append(site.name)
             continue
         place = folder / f"site-{len(rows)}"
-        result = run_study(own, [site], place, resume=_begun(place))
+        result = run_study(own, [site], place, resume=_begun(place), files=files)
         seconds += result.seconds
         rows.append(held_out_rows("local", fold, own, site, result))
     facts = {"left_out": left_out, "seconds": seconds}

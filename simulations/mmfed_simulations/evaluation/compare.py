@@ -84,6 +84,7 @@ def compare(
     folds: FoldRule | None = None,
     workers: int = 2,
     resume: bool = True,
+    files: Path | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Train and score every arm in every fold; write results, predictions, events, report and a model.
@@ -106,6 +107,8 @@ def compare(
         ``"cohort"``, ``"random"`` or ``"leave-site-out"``; by default the cohort's folds where it has them.
     workers
         Processes, of one thread each.
+    files
+        Where the files lie that the study names, such as the bundle that it starts from.
     resume
         Whether results that are in ``out/cache`` are used.
     progress
@@ -128,7 +131,7 @@ def compare(
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError("MMF-508", str(error), str(out)) from None
-    inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort))
+    inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort), files)
     tasks = _tasks(chosen, plan)
     log = EventLog(out / EVENTS_FILE)
     log.write("comparison-started", study=study.hash, arms=list(chosen), folds=len(plan.folds))
@@ -140,7 +143,7 @@ def compare(
         comparison = _score(study, plan, found, notes, out, {"training": trained})
         released = [result for task, result in done.items() if task.arm == RELEASED]
         if released:
-            release(plan.everybody.study, released[0], comparison.results, out)
+            release(plan.everybody.study, released[0], comparison.results, topology, out)
         log.write("comparison-finished", seconds=time.perf_counter() - begun)
     finally:
         log.close()
@@ -276,7 +279,9 @@ def _score(
     return Comparison(results, predictions, report)
 
 
-def release(study: Study, trained: ArmResult, results: Mapping[str, Any], out: Path) -> Path:
+def release(
+    study: Study, trained: ArmResult, results: Mapping[str, Any], topology: Topology, out: Path
+) -> Path:
     """Write ``model/``: the federated model trained on everybody, with the figures of the folds."""
     facts = ModelFacts(
         metrics={"federated": results["arms"]["federated"]},
@@ -294,7 +299,7 @@ def release(study: Study, trained: ArmResult, results: Mapping[str, Any], out: P
         notes=results["notes"],
     )
     folder = out / "model"
-    save_bundle(folder, study, trained.weights, trained.scaling, facts)
+    save_bundle(folder, study, trained.weights, trained.scaling, facts, topology)
     return folder
 
 

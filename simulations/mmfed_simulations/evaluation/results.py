@@ -36,6 +36,7 @@ def assemble_results(
     timing: Mapping[str, float],
     rounds: Sequence[Mapping[str, Any]],
     notes: Sequence[str] = (),
+    started_from: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Compute every figure of a run or comparison.
 
@@ -51,6 +52,8 @@ def assemble_results(
         Name → seconds.
     rounds
         Per-round metrics.
+    started_from
+        What was taken over from a released model.
     """
     tasks = study.contract.tasks
     pairs = [
@@ -95,6 +98,8 @@ def assemble_results(
         "versions": software_versions(),
         "notes": list(notes),
     }
+    if started_from is not None:
+        results["started_from"] = dict(started_from)
     privacy = told_privacy(study, sites)
     if privacy is not None:
         results["privacy"] = privacy

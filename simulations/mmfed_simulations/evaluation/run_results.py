@@ -54,12 +54,13 @@ def finish_run(study: Study, sites: Sequence[SiteData], result: RunResult, out: 
         ],
         timing={"federation": result.seconds, "evaluation": time.perf_counter() - begun},
         rounds=result.rounds,
+        started_from=result.started_from,
     )
     write_predictions(predictions, out / "predictions.parquet")
     write_results(results, out / "results.json")
     write_report(results, predictions, result.rounds, out)
     facts = ModelFacts(results["arms"], results["sites"], results["held_out"], results["notes"])
-    save_bundle(out / "model", study, result.state, result.scaling, facts)
+    save_bundle(out / "model", study, result.state, result.scaling, facts, sites[0].topology)
     return results
 
 

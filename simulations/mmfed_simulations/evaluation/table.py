@@ -72,6 +72,31 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
+def start_table(started: Mapping[str, Any]) -> Table:
+    """What a study took over from a released model, part by part, and what stays as it was.
+
+    Parameters
+    ----------
+    started
+        ``started_from`` of the results.
+    """
+    known = ", ".join(f"{found} of {total} {kind}" for kind, (found, total) in started["nodes"].items())
+    table = Table(
+        title=f"Started from {started['study']} ({started['bundle'][:12]}); known by name: {known}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("part")
+    for name in ("numbers", "taken over", "begun anew"):
+        table.add_column(name, justify="right")
+    table.add_column("then")
+    for row in started["parts"]:
+        numbers, taken = row["numbers"], row["taken"]
+        then = "stays" if row["frozen"] else "trains"
+        table.add_row(row["part"], f"{numbers:,}", f"{taken:,}", f"{numbers - taken:,}", then)
+    return table
+
+
 def explanation(results: Mapping[str, Any]) -> str:
     """What stands under the tables."""
     text = (

@@ -60,12 +60,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every task needs: sent once to each worker process."""
+    """What every task needs: sent once to each worker process.
+
+    ``files`` is where the files lie that the studies name, such as the bundles they start from.
+    """
 
     cohort: Cohort
     topology: Topology
     folder: Path
     digest: str
+    files: Path | None = None
 
     def stem(self, task: Task) -> Path:
         """Where a task's result lies, without suffix: named by the study's hash, the data, arm and fold."""
@@ -207,7 +211,8 @@ def _run(inputs: Inputs, task: Task) -> ArmResult | MmfedError:
         study, name = task.fold.study, task.fold.name
         sites = sites_of(study, inputs.cohort, inputs.topology, task.hidden)
         if task.begins_with is None:
-            result = run_arm(task.arm, name, study, sites, inputs.topology, work, task.hidden.shown)
+            shown, files = task.hidden.shown, inputs.files
+            result = run_arm(task.arm, name, study, sites, inputs.topology, work, shown, files)
         else:
             result = personalised_arm(name, study, sites, _needed(inputs, task.begins_with))
     except MmfedError as error:

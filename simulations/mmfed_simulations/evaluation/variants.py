@@ -52,6 +52,7 @@ def train_variants(
     folder: Path,
     workers: int = 2,
     progress: Progress | None = None,
+    files: Path | None = None,
 ) -> pd.DataFrame:
     """Train every variant in every fold.
 
@@ -61,6 +62,8 @@ def train_variants(
         Name → variant.
     folder
         Finished trainings are kept in ``folder/cache``: the same call goes on after an interruption.
+    files
+        Where the files lie that the studies name, such as the bundles they start from.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def train_variants(
     MmfedError
         Whatever stops a training.
     """
-    results = train_results(variants, plan, topology, folder, workers, progress)
+    results = train_results(variants, plan, topology, folder, workers, progress, files)
     parts = []
     for name, variant in variants.items():
         names = {joined(shown): shown_name(name, shown) for shown in variant.hidden.shown}
@@ -89,6 +92,7 @@ def train_results(
     folder: Path,
     workers: int = 2,
     progress: Progress | None = None,
+    files: Path | None = None,
 ) -> dict[str, dict[Fold, ArmResult]]:
     """As :func:`train_variants`; gives variant → fold → all that its training gave."""
     cache = folder / "cache"
@@ -98,7 +102,7 @@ def train_results(
         for name, variant in variants.items()
         for fold in plan.folds
     }
-    inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort))
+    inputs = Inputs(plan.cohort, topology, cache, cohort_digest(plan.cohort), files)
     done, failures = run_tasks(inputs, list(tasks.values()), workers, progress)
     for failure in failures:
         raise failure.error

@@ -69,7 +69,7 @@ def signal_of(site: LocalSite) -> np.ndarray[Any, np.dtype[np.float64]]:
 def layout_of(site: LocalSite) -> Layout:
     """How a site's numbers lie in the first round."""
     place = Place.of(site.study.training, 1)
-    names = trained_parameters(site.shapes, site.model.block_of, place.stage, site.study.privacy)
+    names = trained_parameters(site.shapes, site.model.block_of, place.stage, site.study.privacy, ())
     return Layout.of({name: site.shapes[name] for name in names}, site.study, place)
 
 

@@ -170,7 +170,7 @@ def test_what_is_not_trainable_stays() -> None:
     site = private_site(study)
     update = trained(site, CountingSpender(plan_with(site, 1.0)))
     names = trained_parameters(
-        site.shapes, site.model.block_of, Place.of(study.training, 3).stage, study.privacy
+        site.shapes, site.model.block_of, Place.of(study.training, 3).stage, study.privacy, ()
     )
     assert set(update.trained) == set(names)
     assert all(name.startswith("full.gates.") for name in names)

@@ -25,7 +25,7 @@ from mmfed_common.model import build_model
 from mmfed_common.patients import PatientTensors
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
-from mmfed_common.tasks import multitask
+from mmfed_common.tasks import multitask, objectives
 
 BATCHES = (200, pytest.param(1000, marks=pytest.mark.e2e))
 """Batches in all, over losses and heads."""
@@ -185,12 +185,45 @@ def test_a_site_refuses_to_train_what_is_not_separable(monkeypatch: pytest.Monke
     from mmfed_client.privacy import separable
 
     def with_a_mean(*given: object) -> Tensor:
-        return multitask.patient_losses(*given).mean()  # type: ignore[arg-type]
+        return objectives.stage_losses(*given).mean()  # type: ignore[arg-type]
 
-    monkeypatch.setattr(separable, "patient_losses", with_a_mean)
+    monkeypatch.setattr(separable, "stage_losses", with_a_mean)
     site = private_site(private_study())
     spender = CountingSpender(plan_with(site, 1.0))
     with pytest.raises(PrivacyError) as caught:
         trained(site, spender)
     assert caught.value.code == "MMF-303"
     assert not spender.steps
+
+
+STAGES = {
+    "masked_nodes": [{"level": "full", "rounds": 1, "objective": "masked_nodes"}],
+    "contrastive": [{"level": "full", "rounds": 1, "objective": "contrastive"}],
+}
+
+
+def test_filling_in_hidden_values_is_allowed_under_differential_privacy() -> None:
+    study = private_study(training={"stages": STAGES["masked_nodes"], "batch": 8, "local_epochs": 1})
+    site = private_site(study)
+    update = trained(site, CountingSpender(plan_with(site, 1.0)), 1)
+    assert {name.split(".")[1] for name in update.trained} >= {"decoders", "embeddings", "fusion"}
+    assert "full.gates.survival.weight" not in update.trained
+    assert all(bool(tensor.isfinite().all()) for tensor in update.trained.values())
+
+
+def test_telling_patients_apart_is_found_by_the_removal_test() -> None:
+    """Even if the rule that refuses such a study were lost."""
+    content = {**CONTENT, "training": {"stages": STAGES["contrastive"]}}
+    study = Study.from_content(content)
+    model = build_model(study, TOPOLOGY)
+    randomise(model)
+    scaling = Scaling.from_reference(study.contract, TOPOLOGY)
+    stage = study.training.stages[0]
+
+    def losses(module: nn.Module, patients: PatientTensors) -> Tensor:
+        torch.manual_seed(0)
+        return objectives.stage_losses(module, patients, scaling, stage)  # type: ignore[arg-type]
+
+    names = tuple(n for n, _ in model.named_parameters() if n.startswith("full.contrast."))
+    found = removal_test(model, losses, draw_patients(12), 0.1, names, leave_out=(11,))
+    assert not found.separable

@@ -12,6 +12,7 @@ from mmfed_client.policy import Policy
 from mmfed_client.review import Change, Review, describe
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.signing import CoordinatorKey
+from mmfed_common.study_words import study_in_words
 
 
 def shown(review: Review) -> str:
@@ -35,6 +36,19 @@ def test_what_would_run_is_said_in_plain_words() -> None:
     text = " ".join(shown(review).split())
     assert gene_study().hash in text
     assert "No study was approved at this site before." in text
+
+
+def test_training_without_outcomes_and_a_released_model_are_said() -> None:
+    stages = [{"level": "full", "rounds": 3, "objective": "masked_nodes"}]
+    start = {"start_from": {"file": "released", "sha256": "a" * 64}, "frozen": ["embeddings"]}
+    review = describe(gene_study(training={"stages": stages}, model=start))
+    assert "fill in values" in said(review, "trains")
+    assert "a" * 64 in said(review, "starts from")
+    text = " ".join(statement.text for statement in review.statements)
+    assert "stays as it is: the embeddings" in text
+    words = " ".join(sentence for topic in study_in_words(review.study) for sentence in topic.sentences)
+    assert "no outcome is read" in words
+    assert "a" * 64 in words
 
 
 def test_the_stricter_floor_is_named() -> None:

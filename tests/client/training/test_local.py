@@ -17,7 +17,7 @@ from mmfed_common.errors import MmfedError
 from mmfed_common.patients import NodeTensors
 from mmfed_common.scaling import Moments, Scaling
 from mmfed_common.schedule import Place
-from mmfed_common.study import Study
+from mmfed_common.study import Stage, Study
 
 
 def local_site(study: Study, size: int = 24) -> LocalSite:
@@ -196,8 +196,9 @@ def test_an_evaluation_leaves_out_what_only_a_few_patients_have() -> None:
     outcomes.response[:] = -1
     outcomes.response[site.test[0]] = 1
     scaling, model = scaling_of(site), site.model
-    nobody = loss_of(site, model, scaling, "full", site.test, minimum_cell=2)
-    somebody = loss_of(site, model, scaling, "full", site.test, minimum_cell=1)
+    stage = Stage(level="full", rounds=1)
+    nobody = loss_of(site, model, scaling, stage, site.test, minimum_cell=2)
+    somebody = loss_of(site, model, scaling, stage, site.test, minimum_cell=1)
     outcomes.response[site.test[0]] = 2
-    assert loss_of(site, model, scaling, "full", site.test, minimum_cell=2) == nobody
+    assert loss_of(site, model, scaling, stage, site.test, minimum_cell=2) == nobody
     assert somebody != nobody

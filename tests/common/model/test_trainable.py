@@ -51,6 +51,6 @@ def test_a_stage_moves_those_of_its_blocks_that_the_choice_names(
     model = make_model()
     names = [name for name, _ in model.named_parameters()]
     stage = Stage(level="full", rounds=1)
-    found = trained_parameters(names, model.block_of, stage, Privacy(trainable="heads"))
+    found = trained_parameters(names, model.block_of, stage, Privacy(trainable="heads"), ())
     assert found
     assert all(name.startswith("full.gates.") for name in found)

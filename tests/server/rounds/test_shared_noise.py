@@ -39,7 +39,7 @@ def noise_of(state: RunState, study: Study, sites: list[SiteData]) -> np.ndarray
     local = [LocalSite(study, data) for data in sites]
     place = Place.of(study.training, 1)
     first, patients = start_of(local[0]), sum(len(site.fit) for site in local)
-    names = trained_parameters(first, local[0].model.block_of, place.stage, study.privacy)
+    names = trained_parameters(first, local[0].model.block_of, place.stage, study.privacy, ())
     moved = torch.cat([(state.weights[name].double() - first[name]).flatten() for name in names]).numpy()
     return np.asarray(moved * patients / -RATE - np.sum([signal_of(site) for site in local], axis=0))
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.server.serving import founded
 
+from mmfed_common.bundle import load_bundle, save_bundle
 from mmfed_common.errors import MmfedError
+from mmfed_common.graph import build_topology
 from mmfed_common.knowledge import KnowledgePack
+from mmfed_common.model import build_model
+from mmfed_common.model_card import ModelFacts
 from mmfed_common.names import parse_time, utc_now
 from mmfed_common.signed_study import SignedStudy
+from mmfed_common.study import Study
 from mmfed_server.studies import StudyShelf, study_template
 
 
@@ -58,6 +64,25 @@ def test_another_pack_is_refused_and_nothing_is_signed(tmp_path: Path) -> None:
         StudyShelf(federation).put(path)
     assert caught.value.code == "MMF-602"
     assert list(federation.studies.iterdir()) == []
+
+
+def test_the_model_that_a_study_starts_from_is_kept_and_another_is_refused(tmp_path: Path) -> None:
+    federation = founded(tmp_path)
+    begun = Study.from_content(tomllib.loads(study_template("before", 1)))
+    model = build_model(begun, build_topology(begun.contract, None))
+    facts = ModelFacts({}, [], "Nobody was held out.")
+    bundle = save_bundle(tmp_path / "released", begun, model.state_dict(), None, facts)
+    path = tmp_path / "study.toml"
+    start = f'start_from = {{ file = "released", sha256 = "{bundle.hash}" }}'
+    path.write_text(study_template("after", 1).replace("[model]", f"[model]\n{start}", 1))
+    study, _ = StudyShelf(federation).put(path)
+    kept = StudyShelf(federation).bundle_of(study)
+    assert kept is not None
+    assert load_bundle(kept).hash == bundle.hash
+    path.write_text(path.read_text().replace(bundle.hash, "0" * 64))
+    with pytest.raises(MmfedError) as caught:
+        StudyShelf(federation).put(path)
+    assert caught.value.code == "MMF-630"
 
 
 def test_a_signature_is_renewed_before_it_ends_and_not_before(tmp_path: Path) -> None:

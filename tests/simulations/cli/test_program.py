@@ -52,8 +52,8 @@ def test_all_commands_are_there() -> None:
     for path in commands():
         groups.setdefault(path[0], set()).update(path[1:])
     assert set(groups) == {
-        "cohort", "check", "run", "compare", "missing", "tradeoff", "reproduce", "attack", "knowledge",
-        "benchmark",
+        "cohort", "check", "run", "pretrain", "compare", "missing", "tradeoff", "transfer", "reproduce",
+        "results", "attack", "knowledge", "benchmark",
     }  # fmt: skip
     assert groups["benchmark"] == {"training", "rounds", "federation", "masking", "privacy", "compression"}
     assert groups["attack"] == {"membership", "reconstruct", "attribute"}
