@@ -40,6 +40,7 @@ def test_every_arm_is_there(comparison: Comparison) -> None:
         "federated",
         "pooled",
         "local",
+        "personalised",
         "cox_clinical",
         "cox_expression",
         "ridge_all",

@@ -94,8 +94,15 @@ def test_a_site_is_judged_only_with_enough_patients_and_events() -> None:
         assert (task["patients"], task["events"]) == (len(rows), int(rows["event"].sum()))
         assert task["judged"] == (len(rows) >= 20 and rows["event"].sum() >= 10), site["site"]
         assert ("local" in task["figures"]) == (has_local and len(rows) >= 10)
-    assert not SITES["hill"]["tasks"]["survival"]["judged"]
-    assert SITES["hill"]["tasks"]["survival"]["figures"] == {}
+    assert [name for name, site in SITES.items() if not site["tasks"]["survival"]["judged"]] == ["hill"]
+
+
+def test_no_figure_stands_on_fewer_patients_than_the_least_cell() -> None:
+    study = example.STUDY.with_changes(evaluation={"minimum_cell": 40})
+    for site in hospital_worth(study, FRAME)["sites"]:
+        for task in site["tasks"].values():
+            assert bool(task["figures"]) == bool(task["differences"]) == (task["patients"] >= 40)
+            assert task["patients"] >= 40 or not task["judged"]
 
 
 def test_the_share_counts_the_judged_sites() -> None:
