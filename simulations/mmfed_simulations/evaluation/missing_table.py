@@ -18,6 +18,15 @@ Results = Mapping[str, Any]
 WITHOUT_OMICS_AIM, TRAINING_AIM, TRAINING_SHARE = 0.015, 0.01, 0.6
 """What omics that are absent at test, and such a share of gaps in training, may cost in C-index."""
 
+HOW = (
+    "Brackets, or the line below a figure: its 95 % bootstrap interval over patients, resampled within folds, "
+    "fitted models fixed. Costs are paired, on identical held-out patients, and above 0 where something is "
+    "lost. Cost of hiding the rest: what the same model trained on these modalities alone is better by. Cost "
+    "of a share missing in training: what the model trained without gaps is better by; each modality but the "
+    "clinical one was taken from that share of the training patients, by a hash of seed, patient and "
+    "modality, and from nobody held out. What is hidden looks as if it had never been measured."
+)
+
 
 def shown_label(shown: Sequence[str]) -> str:
     """A set of modalities as a reader sees it."""
@@ -49,21 +58,15 @@ def missing_tables(results: Results) -> list[Table]:
 
 def missing_explanation(results: Results) -> str:
     """What stands under the tables."""
+    return f"{_about(results)} {HOW}"
+
+
+def _about(results: Results) -> str:
     have = ", ".join(f"{MODALITIES[m['name']]} {m['patients']}" for m in results["modalities"])
-    return (
-        f"{results['held_out']} Of {results['modalities'][0]['of']} patients have: {have}. Below each figure "
-        f"its 95 % bootstrap interval over patients ({results['bootstrap']} resamples within folds, fitted "
-        "models fixed); costs are paired, on identical patients, and above 0 where something is lost. Cost "
-        "of hiding the rest: what the same model trained on these modalities alone is better by. Cost of a "
-        "share missing in training: what the model that was trained without gaps is better by; each modality "
-        f"but the clinical one was taken from that share of the training patients{_draws(results)}, and from "
-        "nobody held out."
-    )
-
-
-def _draws(results: Results) -> str:
-    count = results["draws"]
-    return f" (mean of {count} draws, bounds too)" if count > 1 else ""
+    text = f"{results['held_out']} Of {results['modalities'][0]['of']} patients have: {have}."
+    if results["draws"] > 1:
+        text += f" Gaps in training: mean of {results['draws']} draws of who loses what, bounds too."
+    return text
 
 
 def missing_figures(results_by_cohort: Mapping[str, Results]) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def missing_figures(results_by_cohort: Mapping[str, Results]) -> dict[str, Any]:
             whole = len(row["shown"]) == len(results["modalities"])
             gaps = [entry for entry in row["training"] if entry["share"] == TRAINING_SHARE]
             if whole and gaps:
-                training[name] = gaps[0]["cost"]
+                training[name] = gaps[0]["cost"] | {"spread": gaps[0]["spread"]}
     return {
         "cohorts": dict(results_by_cohort),
         "without_omics": {"cohorts": omics, "mean": _mean(omics), "aim": WITHOUT_OMICS_AIM},
@@ -122,8 +125,9 @@ def missing_text(figures: Mapping[str, Any]) -> str:
     lines = [
         "# Missing modalities",
         "",
-        "What it costs, in C-index, that patients lack a modality: at test, and in training. Paired "
-        "differences on identical held-out patients; above 0, something is lost.",
+        "    mmfed-simulate missing STUDY --cohort DIR --out OUT",
+        "",
+        "What it costs, in C-index, that patients lack a modality: at test, and in training.",
         "",
         "| | omics absent at test, against a model trained without them | "
         f"{training['share']:.0%} missing in training, against none |",
@@ -131,14 +135,15 @@ def missing_text(figures: Mapping[str, Any]) -> str:
     ]
     parts = (figures["without_omics"], training)
     for name in figures["cohorts"]:
-        cells = [_cell(part["cohorts"].get(name)) for part in parts]
+        cells = [_with_spread(part["cohorts"].get(name)) for part in parts]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines.append(f"| **mean** | {' | '.join(_cell(part['mean']) for part in parts)} |")
     aims = [f"at most {part['aim']:.3f}" for part in parts]
     lines.append(f"| aim | {' | '.join(aims)} |")
     lines.append(f"| reached | {' | '.join(_reached(part) for part in parts)} |")
+    lines += ["", HOW, "", "The interval of the mean takes the cohorts as independent."]
     for name, results in figures["cohorts"].items():
-        lines += ["", f"## {name}", "", missing_explanation(results)]
+        lines += ["", f"## {name}", "", _about(results)]
         for task in dict.fromkeys(row["task"] for row in results["rows"]):
             lines += ["", *_markdown(results, task)]
     return "\n".join(lines) + "\n"
@@ -168,6 +173,12 @@ def _markdown(results: Results, task: str) -> list[str]:
 
 def _cell(cost: Mapping[str, Any] | None) -> str:
     return "" if cost is None else format_estimate(cost, signed=True)
+
+
+def _with_spread(cost: Mapping[str, Any] | None) -> str:
+    if cost is None or cost.get("spread") is None:
+        return _cell(cost)
+    return f"{_cell(cost)}, sd over draws {cost['spread']:.3f}"
 
 
 def _plain(figure: Mapping[str, Any] | None) -> str:

@@ -126,3 +126,12 @@ def test_the_page_says_whether_the_aim_was_reached(gaps: float, word: str) -> No
     assert reached.split("|")[3].strip().startswith(word)
     assert "| clinical | 0.680 [0.660, 0.710] | 0.684 [0.664, 0.714] | +0.004 [-0.016, +0.034] |" in text
     assert "## LUAD" in text
+
+
+def test_draws_are_told_with_their_spread() -> None:
+    found = results(0.004, 0.013)
+    found["draws"] = 3
+    found["rows"][0]["training"][1]["spread"] = 0.0021
+    text = missing_text(missing_figures({"LUAD": found}))
+    assert "| LUAD | +0.004 [-0.016, +0.034] | +0.013 [-0.007, +0.043], sd over draws 0.002 |" in text
+    assert "mean of 3 draws" in missing_explanation(found)
