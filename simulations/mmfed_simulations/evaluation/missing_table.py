@@ -19,7 +19,7 @@ WITHOUT_OMICS_AIM, TRAINING_AIM, TRAINING_SHARE = 0.015, 0.01, 0.6
 """What omics that are absent at test, and such a share of gaps in training, may cost in C-index."""
 
 HOW = (
-    "Brackets, or the line below a figure: its 95 % bootstrap interval over patients, resampled within folds, "
+    "Brackets, or the line below a figure: its 95 % bootstrap interval over patients, resampled in folds, "
     "fitted models fixed. Costs are paired, on identical held-out patients, and above 0 where something is "
     "lost. Cost of hiding the rest: what the same model trained on these modalities alone is better by. Cost "
     "of a share missing in training: what the model trained without gaps is better by; each modality but the "
