@@ -16,7 +16,6 @@ import torch
 
 from mmfed_client.cohort import Cohort
 from mmfed_client.site import SiteData
-from mmfed_common.contract import Contract
 from mmfed_common.heldout import hash_fraction
 from mmfed_common.model.clinical import CLINICAL
 from mmfed_common.patients import NodeTensors, PatientTensors
@@ -62,9 +61,8 @@ def joined(modalities: Modalities) -> str:
     return "+".join(modalities)
 
 
-def subsets(contract: Contract) -> tuple[Modalities, ...]:
-    """Every non-empty set of a study's modalities, the largest first."""
-    names = contract.node_types
+def subsets(names: Modalities) -> tuple[Modalities, ...]:
+    """Every non-empty set of some modalities, the largest first."""
     return tuple(one for size in range(len(names), 0, -1) for one in combinations(names, size))
 
 

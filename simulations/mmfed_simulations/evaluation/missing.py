@@ -111,22 +111,18 @@ def missing(
     if len(study.contract.node_types) < 2:
         raise StudyError("MMF-514", f"the study has {', '.join(study.contract.node_types)} only")
     plan = plan_folds(study, cohort, folds or usual_rule(cohort))
-    every = subsets(study.contract)
+    every = subsets(study.contract.node_types)
     alone = _alone(study.contract, every, against)
-    variants = {_trained(0.0): Variant(FEDERATED, as_is, Hidden(shown=every))}
-    variants |= {_only(one): Variant(_only(one), as_is) for one in alone}
-    variants |= {
-        _trained(share, draw): Variant(FEDERATED, as_is, Hidden(share, every, draw))
-        for share in shares
-        for draw in range(draws)
-    }
+    variants = {only_name(one): Variant(only_name(one), as_is) for one in alone}
+    for share, draw in [(0.0, 0), *((share, draw) for share in shares for draw in range(draws))]:
+        variants[trained_name(share, draw)] = with_gaps(every, share, draw)
     predictions = train_variants(variants, plan, topology, out, workers, progress)
     found = {
         "study": {"name": study.study.name, "hash": study.hash, "seed": study.study.seed},
         "held_out": plan.statement,
         "bootstrap": study.evaluation.bootstrap,
         "modalities": [_coverage(cohort, name) for name in study.contract.node_types],
-        "without_omics": _without_omics(study.contract),
+        "without_omics": without_omics(study.contract.node_types),
         "shares": list(shares),
         "draws": draws,
         "rows": [vars(row) for row in _rows(_scoring(study, plan, predictions), shares, draws, alone)],
@@ -136,26 +132,31 @@ def missing(
     return plain
 
 
-def _trained(share: float, draw: int = 0) -> str:
+def with_gaps(shown: Sequence[Modalities], share: float, draw: int = 0) -> Variant:
+    """The federation with such a share of the training patients without each modality, shown these sets."""
+    return Variant(FEDERATED, as_is, Hidden(share, tuple(shown), draw))
+
+
+def trained_name(share: float, draw: int = 0) -> str:
     """Name of the federation with such a share of the training patients without each modality."""
     return f"{FEDERATED}, {share:.10g} missing, draw {draw}"
 
 
-def _only(shown: Modalities) -> str:
+def only_name(shown: Modalities) -> str:
     """Name, and arm, of the federation on these modalities alone."""
     return SINGLE_PREFIX + joined(shown)
 
 
-def _without_omics(contract: Contract) -> Modalities | None:
+def without_omics(names: Modalities) -> Modalities | None:
     """What is left without genes, proteins and metabolites; None if that is nothing, or everything."""
-    left = tuple(name for name in contract.node_types if name not in OMICS)
-    return left if left and left != contract.node_types else None
+    left = tuple(name for name in names if name not in OMICS)
+    return left if left and left != names else None
 
 
 def _alone(contract: Contract, every: Sequence[Modalities], against: Against) -> list[Modalities]:
     if against == "every":
         return [one for one in every if one != contract.node_types]
-    left = _without_omics(contract)
+    left = without_omics(contract.node_types)
     return [] if against == "none" or left is None else [left]
 
 
@@ -176,18 +177,18 @@ def _rows(
     estimates = {arm: scoring.estimates(arm) for arm in scoring.arms}
     for task in contract.tasks:
         metric = METRIC[task]
-        for shown in subsets(contract):
-            whole = shown_name(_trained(0.0), shown)
+        for shown in subsets(contract.node_types):
+            whole = shown_name(trained_name(0.0), shown)
             if task not in estimates[whole]:
                 continue  # no held-out patient has this outcome
             only = None
             cost = None
             if shown in alone:
-                only = estimates[_only(shown)][task][metric].as_dict()
-                cost = scoring.differences(_only(shown), whole, task)[metric].as_dict()
+                only = estimates[only_name(shown)][task][metric].as_dict()
+                cost = scoring.differences(only_name(shown), whole, task)[metric].as_dict()
             training = []
             for share in shares:
-                names = [shown_name(_trained(share, draw), shown) for draw in range(draws)]
+                names = [shown_name(trained_name(share, draw), shown) for draw in range(draws)]
                 figures = [estimates[name][task][metric] for name in names]
                 costs = [scoring.differences(whole, name, task)[metric] for name in names]
                 training.append(_entry(share, figures, costs))

@@ -20,6 +20,8 @@ from mmfed_simulations.synthetic.settings import SyntheticSettings
 
 COHORTS = ("LUAD", "BRCA", "KIRC", "BLCA", "SKCM")
 """TCGA cohorts, in the order of the tables."""
+WITHOUT_IMAGING = ("BRCA", "KIRC", "BLCA")
+"""Those whose studies have no imaging."""
 WITH_RESPONSE = ("LUAD", "BRCA", "BLCA", "SKCM")
 """Those with more than a hundred patients whose response is known."""
 SYNTHETIC = "synthetic"

@@ -16,7 +16,7 @@ from mmfed_simulations.evaluation.tasks_cache import cohort_digest
 from mmfed_simulations.evaluation.variants import Variant, as_is, train_results, train_variants
 from mmfed_simulations.tables.across import Difference, mean_difference
 from mmfed_simulations.tables.choice import SETTINGS, candidates
-from mmfed_simulations.tables.cohorts import COHORTS
+from mmfed_simulations.tables.cohorts import COHORTS, WITHOUT_IMAGING
 from mmfed_simulations.tables.markdown import bold, figure, grid, write_page
 from mmfed_simulations.tables.rows import RowResult, score_row
 from mmfed_simulations.tables.table import Workshop
@@ -48,7 +48,6 @@ TITLES = {
     "cv": "Folds of the cohort (`cv_fold`)",
     "sites": "Leave-site-out: every large enough site is predicted by a model that no patient of it trained",
 }
-WITHOUT_IMAGING = ("BRCA", "KIRC", "BLCA")
 
 
 class Field:

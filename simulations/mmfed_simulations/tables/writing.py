@@ -11,12 +11,13 @@ from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_simulations.tables.ablations import Ablations
 from mmfed_simulations.tables.field import Field
+from mmfed_simulations.tables.missing import Missing
 from mmfed_simulations.tables.partitions import Partitions
 from mmfed_simulations.tables.rows import RowResult
 from mmfed_simulations.tables.table import Table, Workshop
 from mmfed_simulations.tables.tasks import Tasks
 
-TABLES: tuple[Table, ...] = (Field(), Partitions(), Ablations(), Tasks())
+TABLES: tuple[Table, ...] = (Field(), Partitions(), Ablations(), Tasks(), Missing())
 """Every table, in the order in which they are made."""
 
 Progress = Callable[[int, int, str], None]

@@ -163,11 +163,15 @@ def large_cohort() -> Cohort:
 
 
 def test_every_subset_is_there_once() -> None:
-    assert subsets(STUDY.contract) == (("clinical_feature", "gene"), ("clinical_feature",), ("gene",))
+    assert subsets(STUDY.contract.node_types) == (
+        ("clinical_feature", "gene"),
+        ("clinical_feature",),
+        ("gene",),
+    )
 
 
 def test_what_is_hidden_names_the_files_of_a_training() -> None:
-    every = subsets(STUDY.contract)
+    every = subsets(STUDY.contract.node_types)
     parts = [
         hidden.file_part
         for hidden in (
