@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,7 @@ from mmfed_common.metrics import Estimate
 from mmfed_simulations.evaluation.arm_names import MODALITIES
 from mmfed_simulations.evaluation.folds import FoldPlan, plan_folds
 from mmfed_simulations.evaluation.hidden import Modalities, subsets
-from mmfed_simulations.evaluation.missing import (
-    SHARES,
-    only_name,
-    trained_name,
-    with_gaps,
-    without_omics,
-)
+from mmfed_simulations.evaluation.missing import only_name, trained_name, with_gaps, without_omics
 from mmfed_simulations.evaluation.missing_table import shown_label
 from mmfed_simulations.evaluation.tasks_cache import cohort_digest
 from mmfed_simulations.evaluation.variants import Variant, as_is, shown_name, train_variants
@@ -28,6 +23,9 @@ from mmfed_simulations.tables.rows import RowResult, score_row
 from mmfed_simulations.tables.table import Workshop
 
 ONLY = "trained on these alone"
+DRAWS: Mapping[float, int] = {0.2: 1, 0.4: 1, 0.6: 3}
+"""Share of gaps in training → how often it is drawn who loses what; more often where an aim is judged."""
+LARGEST = max(DRAWS)
 OMICS_AIM, TRAINING_AIM = 0.015, 0.01
 """What omics that are absent at test, and the largest share of gaps in training, may cost in C-index."""
 
@@ -74,7 +72,11 @@ class Missing:
                 rows[name] = found[found["arm"] == arm]
             return score_row(plan, plan.folds[0].study, trained_name(0.0), rows, _facts(plan, shown))
 
-        made_of = {"data": cohort_digest(loaded.cohort), "study": loaded.study.hash, "shares": SHARES}
+        made_of = {
+            "data": cohort_digest(loaded.cohort),
+            "study": loaded.study.hash,
+            "draws": list(DRAWS.items()),
+        }
         return workshop.cache.get(f"{self.name}/{row}", made_of, make)
 
     def page(self, found: Mapping[str, RowResult]) -> str:
@@ -85,15 +87,19 @@ class Missing:
             mine = {one: found[f"{cohort}/{_word(one)}"] for one in sets if f"{cohort}/{_word(one)}" in found}
             if mine:
                 headings = ["shown at test", "patients who have all", "C-index", "cost of hiding the rest"]
-                headings += [f"cost of {_gap(share)}" for share in SHARES]
+                headings += [f"cost of {_gap(share)}" for share in DRAWS]
                 table = grid(headings, [_line(one, result) for one, result in mine.items()])
                 parts.append({"title": cohort, "table": table})
-        return write_page(self.name, summary=_summary(found), parts=parts)
+        return write_page(
+            self.name, summary=_summary(found), parts=parts, largest=f"{LARGEST:.0%}", draws=DRAWS[LARGEST]
+        )
 
 
 def _variants(shown: Modalities, every: Sequence[Modalities]) -> dict[str, Variant]:
     """The trainings of a row; those with every set shown are shared by the rows of a cohort."""
-    variants = {trained_name(share): with_gaps(every, share) for share in (0.0, *SHARES)}
+    variants = {trained_name(0.0): with_gaps(every, 0.0)}
+    for share, count in DRAWS.items():
+        variants |= {trained_name(share, k): with_gaps(every, share, k) for k in range(count)}
     if shown != every[0]:
         variants[ONLY] = Variant(only_name(shown), as_is)
     return variants
@@ -106,12 +112,20 @@ def _facts(plan: FoldPlan, shown: Modalities) -> dict[str, int]:
 
 
 def costs(result: RowResult) -> dict[str, Difference]:
-    """What a row lost, in C-index: by hiding the rest at test, and by gaps in training."""
-    found = {}
-    for name, tasks in result.differences.items():
-        one = tasks["survival"]
-        found[name] = _turned(one) if name == ONLY else one
-    return found
+    """What a row lost, in C-index: by hiding the rest at test, and by each share of gaps in training."""
+    found = {name: tasks["survival"] for name, tasks in result.differences.items()}
+    lost = {ONLY: _turned(found[ONLY])} if ONLY in found else {}
+    for share, count in DRAWS.items():
+        lost[_gap(share)] = _over_draws([found[trained_name(share, k)] for k in range(count)])
+    return lost
+
+
+def _over_draws(parts: Sequence[Difference]) -> Difference:
+    """Mean over the draws of who loses what, on the same resampled patients."""
+    mean = mean_difference(parts)
+    draws = np.mean([one.draws for one in parts], axis=0)
+    first = parts[0].estimate
+    return Difference(replace(mean, n=first.n, events=first.events), tuple(float(d) for d in draws))
 
 
 def _turned(one: Difference) -> Difference:
@@ -124,20 +138,16 @@ def _turned(one: Difference) -> Difference:
 
 def _line(shown: Modalities, result: RowResult) -> list[str]:
     lost = costs(result)
-    cells = [figure(lost[name].estimate, "+") if name in lost else "" for name in (ONLY, *_gap_names())]
+    cells = [figure(lost[name].estimate, "+") if name in lost else "" for name in (ONLY, *map(_gap, DRAWS))]
     c_index = figure(result.figures["survival"]["c_index"])
     return [shown_label(shown), str(result.facts["patients"]), c_index, *cells]
-
-
-def _gap_names() -> list[str]:
-    return [trained_name(share) for share in SHARES]
 
 
 def _summary(found: Mapping[str, RowResult]) -> str:
     """The two costs that were aimed at, in each cohort and over them."""
     wanted: dict[str, tuple[float, dict[str, Difference]]] = {
         "omics absent at test, against a model trained without them": (OMICS_AIM, {}),
-        f"{_gap(max(SHARES))}, against none": (TRAINING_AIM, {}),
+        f"{_gap(LARGEST)}, against none": (TRAINING_AIM, {}),
     }
     (_, omics), (_, training) = wanted.values()
     for cohort in COHORTS:
@@ -147,7 +157,7 @@ def _summary(found: Mapping[str, RowResult]) -> str:
         if left is not None:
             omics[cohort] = costs(left)[ONLY]
         if whole is not None:
-            training[cohort] = costs(whole)[trained_name(max(SHARES))]
+            training[cohort] = costs(whole)[_gap(LARGEST)]
     lines = []
     for name, (aim, by_cohort) in wanted.items():
         each = [figure(by_cohort[c].estimate, "+") if c in by_cohort else "" for c in COHORTS]

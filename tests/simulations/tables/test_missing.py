@@ -15,7 +15,7 @@ from mmfed_simulations.evaluation.hidden import Modalities, subsets
 from mmfed_simulations.evaluation.missing import missing, trained_name
 from mmfed_simulations.tables.across import Difference
 from mmfed_simulations.tables.cohorts import COHORTS, Places
-from mmfed_simulations.tables.missing import ONLY, Missing, costs, modalities_of
+from mmfed_simulations.tables.missing import DRAWS, ONLY, Missing, costs, modalities_of
 from mmfed_simulations.tables.rows import RowResult
 from mmfed_simulations.tables.table import Workshop
 
@@ -38,12 +38,22 @@ def test_a_row_costs_what_the_command_says(tmp_path: Path) -> None:
     workshop = Workshop(ToyPlaces(tmp_path, tmp_path, tmp_path / "work"), 1, lambda what: None)
     made = {row: Missing().make(workshop, f"KIRC/{row}") for row in ("clinical+genes", "clinical")}
     folder = tmp_path / "work" / "missing" / "KIRC"  # the same trainings
-    said = missing(TOY, toy_cohort(), toy_topology(), folder, workers=1)["rows"]
+    said = missing(
+        TOY, toy_cohort(), toy_topology(), folder, shares=(0.6,), draws=3, against="omics", workers=1
+    )["rows"]
     for row, told in zip(made.values(), said, strict=False):
         assert row.figures["survival"]["c_index"].as_dict() == told["figure"]
         lost = costs(row)
-        for entry in told["training"]:
-            assert lost[trained_name(entry["share"])].estimate.as_dict() == entry["cost"]
+        (entry,) = told["training"]
+        kept = lost["60% missing in training"].estimate
+        assert kept.estimate == pytest.approx(entry["cost"]["estimate"])
+        assert (kept.n, kept.events) == (entry["cost"]["n"], entry["cost"]["events"])
+        alone = [row.differences[trained_name(0.6, k)]["survival"] for k in range(3)]
+        assert kept.estimate == pytest.approx(np.mean([one.estimate.estimate for one in alone]))
+        low, high = np.percentile(np.mean([one.draws for one in alone], axis=0), [2.5, 97.5])
+        assert (kept.low, kept.high) == pytest.approx((low, high))
+        once = row.differences[trained_name(0.2)]["survival"]
+        assert lost["20% missing in training"].draws == once.draws
         assert (ONLY in lost) == (told["cost"] is not None)
         if told["cost"] is not None:
             found = lost[ONLY].estimate
@@ -61,7 +71,11 @@ def difference(value: float) -> Difference:
 
 def row(gap: float, hidden: float | None) -> RowResult:
     """A row that lost ``gap`` by every share of gaps, and ``hidden`` by hiding the rest."""
-    lost = {trained_name(share): {"survival": difference(gap)} for share in (0.2, 0.4, 0.6)}
+    lost = {
+        trained_name(share, k): {"survival": difference(gap + 0.001 * (k - (count - 1) / 2))}
+        for share, count in DRAWS.items()
+        for k in range(count)
+    }
     if hidden is not None:
         lost[ONLY] = {"survival": difference(-hidden)}  # ours minus the one that was trained alone
     figures = {"survival": {"c_index": Estimate(0.7, 0.65, 0.75, 100, 40)}}
