@@ -8,8 +8,10 @@ shares. So a site whose patients die more often, or are followed longer, is not 
 
 Exchanged event and censoring: under the right coding deaths come in the order of the hazards and censoring
 in any order; under the flipped one it is the other way round. (The C-index of such a site is about 0.5, not
-far below it: who is censored next is a matter of chance.) The model's hazards must also order the recorded
-censorings better than chance, so that a site where the model merely fails is not named.
+far below it: who is censored next is a matter of chance.) So two things must hold. The recorded censorings
+come in the order of the hazards: a score test, which a site where the model merely fails does not pass. And
+the recorded deaths do so less: the likelihood ratio, which a site does not pass where the ill are lost from
+sight but the deaths are as predicted.
 
 Reversed order: those die first whom the model holds safest, as where codes of features run the other way.
 Time that runs backwards is seen in part only, because the order of censorings hides it.
@@ -28,6 +30,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from scipy.stats import norm
 
 from mmfed_common.contract import Contract
 from mmfed_common.metrics.estimate import HIGH, LOW, Floats
@@ -45,10 +48,10 @@ from mmfed_simulations.evaluation.site_scores import (
 )
 from mmfed_simulations.evaluation.within_site import label_pairs, survival_pairs
 
-LEAST_PATIENTS, LEAST_EVENTS = 20, 5
+LEAST_PATIENTS, LEAST_EVENTS = 20, 10
 RESAMPLES = 10_000
 LEVEL = 0.05
-"""Chance to name any site wrongly, over all sites and mistakes looked for."""
+"""Chance to name any site wrongly for one mistake, at most, over all sites."""
 FLOOR = 1e-9
 
 
@@ -94,15 +97,15 @@ class Evidence:
     Attributes
     ----------
     gain
-        ``(patients,)`` log-likelihood with the mistake undone minus as recorded; their sum is the evidence.
-    guard
-        ``(patients,)`` parts of a sum that must be positive too; None where the gain suffices.
+        ``(patients,)`` log-likelihood with the mistake undone minus as recorded.
+    order
+        p of the score test that must hold besides; None where the gain is the test.
     recorded, undone
         C-index (AUROC for classes and labels) within the site, as recorded and with the mistake undone.
     """
 
     gain: Floats
-    guard: Floats | None
+    order: float | None
     recorded: float
     undone: float
 
@@ -121,9 +124,10 @@ def suspicious_labels(study: Study, predictions: pd.DataFrame, arm: str = "feder
     -------
     dict
         ``tests``: one row for each site and mistake: ``site``, ``task``, ``mistake``, ``patients``,
-        ``log_likelihood_ratio`` with ``low`` and ``high`` (95 %), ``p`` (one-sided, bootstrap over the site's
-        patients), ``p_holm`` over all rows, ``recorded``, ``undone``, ``named``. ``named``: the sites named,
-        each with ``site``, ``mistake`` and ``text``. ``level``, ``least_patients``, ``least_events``.
+        ``log_likelihood_ratio`` with ``low``, ``high`` (95 %) and ``p_ratio`` (one-sided), by bootstrap over
+        the site's patients; ``p``, of the score test for ``event`` and ``p_ratio`` for the others; ``p_holm``
+        over all sites; ``recorded``, ``undone``; ``named``, where ``p_holm`` and ``p_ratio`` are below
+        ``level``. ``named``: the sites named, each with ``site``, ``mistake`` and ``text``.
     """
     rows = predictions[predictions["arm"] == arm]
     tests = []
@@ -137,7 +141,7 @@ def suspicious_labels(study: Study, predictions: pd.DataFrame, arm: str = "feder
                 ]
     _adjust(tests)
     for row in tests:
-        row["named"] = bool(row["p_holm"] < LEVEL and row["p_guard"] < LEVEL)
+        row["named"] = bool(row["p_holm"] < LEVEL and row["p_ratio"] < LEVEL)
     strongest: dict[str, dict[str, Any]] = {}
     for row in sorted((row for row in tests if row["named"]), key=lambda row: -row["log_likelihood_ratio"]):
         strongest.setdefault(row["site"], row)
@@ -180,8 +184,10 @@ def log_hazard(rows: pd.DataFrame, contract: Contract) -> Floats:
     return found
 
 
-def at_risk_parts(score: Floats, time: Floats, fold: Floats) -> tuple[Floats, Floats]:
+def at_risk_parts(score: Floats, time: Floats, fold: Floats) -> tuple[Floats, Floats, Floats]:
     """Log-likelihood that it is this patient's turn among those at risk, against all being alike.
+
+    And its score at no association, as in Cox's score test (Cox 1972).
 
     Parameters
     ----------
@@ -190,22 +196,25 @@ def at_risk_parts(score: Floats, time: Floats, fold: Floats) -> tuple[Floats, Fl
 
     Returns
     -------
-    ``(patients,)`` score minus log of the mean of exp(score) over those at risk, and score minus their mean
-    score
+    ``(patients,)`` score minus log of the mean of exp(score) over those at risk; score minus their mean
+    score; variance of their scores
     """
     at_risk = (time[None, :] >= time[:, None]) & (fold[None, :] == fold[:, None])
     share = at_risk / at_risk.sum(axis=1, keepdims=True)
     highest = score.max()
-    return score - highest - np.log(share @ np.exp(score - highest)), score - share @ score
+    mean = share @ score
+    variance = (share * (score[None, :] - mean[:, None]) ** 2).sum(axis=1)
+    return score - highest - np.log(share @ np.exp(score - highest)), score - mean, variance
 
 
 def _exchanged(rows: pd.DataFrame, contract: Contract) -> Evidence:
     score, time, event, fold = _columns(rows, contract)
-    likelihood, centred = at_risk_parts(score, time, fold)
+    likelihood, centred, variance = at_risk_parts(score, time, fold)
+    spread = np.sqrt(variance[~event].sum())
     flipped = rows.assign(event=np.where(event, 0.0, 1.0))
     return Evidence(
         np.where(event, -likelihood, likelihood),
-        np.where(event, 0.0, centred),
+        float(norm.sf(centred[~event].sum() / spread)) if spread > 0 else 1.0,
         _value(survival_pairs(rows), len(rows)),
         _value(survival_pairs(flipped), len(rows)),
     )
@@ -295,6 +304,7 @@ def _test(study: Study, site: str, task: str, mistake: str, found: Evidence) -> 
     index = generator.integers(patients, size=(RESAMPLES, patients))
     drawn = found.gain[index].sum(axis=1)
     low, high = np.percentile(drawn, [LOW, HIGH])
+    p_ratio = float((1 + (drawn <= 0).sum()) / (1 + len(drawn)))
     return {
         "site": site,
         "task": task,
@@ -303,24 +313,21 @@ def _test(study: Study, site: str, task: str, mistake: str, found: Evidence) -> 
         "log_likelihood_ratio": float(found.gain.sum()),
         "low": float(low),
         "high": float(high),
-        "p": _p(drawn),
-        "p_guard": 0.0 if found.guard is None else _p(found.guard[index].sum(axis=1)),
+        "p_ratio": p_ratio,
+        "p": p_ratio if found.order is None else found.order,
         "recorded": found.recorded,
         "undone": found.undone,
     }
 
 
-def _p(drawn: Floats) -> float:
-    """Share of the resamples in which a sum is not positive, never 0."""
-    return float((1 + (drawn <= 0).sum()) / (1 + len(drawn)))
-
-
 def _adjust(tests: list[dict[str, Any]]) -> None:
-    """Holm's step-down adjustment over all sites and mistakes (Holm 1979)."""
-    highest = 0.0
-    for rank, row in enumerate(sorted(tests, key=lambda row: row["p"])):
-        highest = max(highest, min(1.0, (len(tests) - rank) * row["p"]))
-        row["p_holm"] = highest
+    """Holm's step-down adjustment over the sites, for each mistake (Holm 1979)."""
+    for mistake in MISTAKES:
+        family = sorted((row for row in tests if row["mistake"] == mistake), key=lambda row: row["p"])
+        highest = 0.0
+        for rank, row in enumerate(family):
+            highest = max(highest, min(1.0, (len(family) - rank) * row["p"]))
+            row["p_holm"] = highest
 
 
 def _text(row: Mapping[str, Any]) -> str:

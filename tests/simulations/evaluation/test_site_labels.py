@@ -102,18 +102,18 @@ def test_a_site_that_differs_in_everything_but_coding_is_not_named() -> None:
 def test_the_likelihood_is_that_of_whose_turn_it_is() -> None:
     """Three patients by hand: log of exp(score) over the sum at risk, against one over their number."""
     score, time = np.array([1.0, 0.0, -1.0]), np.array([10.0, 20.0, 20.0])
-    likelihood, centred = at_risk_parts(score, time, np.zeros(3))
+    likelihood, centred, variance = at_risk_parts(score, time, np.zeros(3))
     all_three = np.log(np.exp(1) / (np.exp(1) + 1 + np.exp(-1))) - np.log(1 / 3)
     last_two = [np.log(np.exp(s) / (1 + np.exp(-1))) - np.log(1 / 2) for s in (0.0, -1.0)]
     np.testing.assert_allclose(likelihood, [all_three, *last_two])
     np.testing.assert_allclose(centred, [1.0, 0.5, -0.5])
+    np.testing.assert_allclose(variance, [2 / 3, 0.25, 0.25])
 
 
 def test_patients_of_different_folds_are_not_compared() -> None:
     score, time = np.array([1.0, 7.0]), np.array([10.0, 20.0])
-    likelihood, centred = at_risk_parts(score, time, np.array([0.0, 1.0]))
-    np.testing.assert_allclose(likelihood, 0, atol=1e-12)
-    np.testing.assert_allclose(centred, 0, atol=1e-12)
+    for part in at_risk_parts(score, time, np.array([0.0, 1.0])):
+        np.testing.assert_allclose(part, 0, atol=1e-12)
 
 
 def test_the_figures_are_those_of_the_site() -> None:
@@ -134,15 +134,29 @@ def test_the_figures_are_those_of_the_site() -> None:
     assert test["low"] < test["log_likelihood_ratio"] < test["high"]
 
 
-def test_holm_over_all_sites_and_mistakes() -> None:
+def test_holm_over_all_sites_for_each_mistake() -> None:
     tests = found(hospitals.hospitals(SIZES, 0))["tests"]
-    ordered = sorted(tests, key=lambda test: test["p"])
-    expected, highest = [], 0.0
-    for rank, test in enumerate(ordered):
-        highest = max(highest, min(1.0, (len(tests) - rank) * test["p"]))
-        expected.append(highest)
-    assert [test["p_holm"] for test in ordered] == expected
-    assert len(tests) == 4 * len(SIZES)
+    for mistake in ("event", "order", "classes", "labels"):
+        family = sorted((t for t in tests if t["mistake"] == mistake), key=lambda test: test["p"])
+        expected, highest = [], 0.0
+        for rank, test in enumerate(family):
+            highest = max(highest, min(1.0, (len(family) - rank) * test["p"]))
+            expected.append(highest)
+        assert [test["p_holm"] for test in family] == expected
+        assert len(family) >= len(SIZES) - 1  # the smallest may have too few events
+
+
+def test_who_is_lost_from_sight_ill_accuses_no_site() -> None:
+    """Censoring that follows the predicted risk is no exchange while deaths follow it too."""
+    for seed in range(5):
+        cohort = hospitals.hospitals(SIZES, seed)
+        frame = predicted(cohort)
+        lost = frame[(frame["site"] == "hospital-1") & (frame["event"] == 0)].sort_values("risk_score")
+        frame.loc[lost.index, "time_days"] = np.sort(lost["time_days"])[::-1]
+        tests = suspicious_labels(hospitals.SURVIVAL, frame)
+        row = next(t for t in tests["tests"] if (t["site"], t["mistake"]) == ("hospital-1", "event"))
+        assert row["p"] < 0.05
+        assert tests["named"] == [], seed
 
 
 def test_a_site_with_too_few_patients_or_events_is_not_tested() -> None:
