@@ -25,6 +25,7 @@ from mmfed_common.scaling import Scaling
 from mmfed_common.schedule import Place, trained_parameters
 from mmfed_common.study import Level, Study
 from mmfed_common.tasks.multitask import patient_losses
+from mmfed_common.trainable import is_reached
 from mmfed_simulations.attacks.defences import OPEN, Defence
 
 Gradient = dict[str, Tensor]
@@ -80,7 +81,8 @@ class SingleUpdate:
             privacy=OPEN,
             evaluation={"rule": "none"},
         )
-        return SingleUpdate(plain, bundle.state, bundle.scaling, chosen)
+        state = {name: t for name, t in bundle.state.items() if is_reached(name, "outcomes")}
+        return SingleUpdate(plain, state, bundle.scaling, chosen)
 
     def site(self, data: SiteData, index: npt.NDArray[np.int64]) -> LocalSite:
         """The site with only these patients in its update."""

@@ -21,12 +21,17 @@ def transfer(
     frozen: Annotated[
         list[str] | None,
         typer.Option(
-            help="A part that stays, as [model] frozen names it; for each, one more way to fine-tune."
+            help="A part that stays, as [model] frozen names it: one more way, with the first share."
         ),
     ] = None,
     share: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Share of each stage's rounds for fine-tuning.")
-    ] = 0.2,
+        list[float] | None,
+        typer.Option(
+            min=0.01,
+            max=1,
+            help="Share of each stage's rounds for fine-tuning; each is one way. [default: 0.2]",
+        ),
+    ] = None,
     fraction: Annotated[
         list[float] | None,
         typer.Option(min=0.01, max=1, help="Part of the training patients; by default 0.25, 0.5 and 1."),
@@ -54,10 +59,16 @@ def transfer(
 
     released = load_bundle(bundle)
     loaded = load(study, cohort, data)
-    ways = {"fine-tuned": evaluation.fine_tuned(loaded.study, released, bundle.name, share=share)}
-    for part in frozen or []:
-        ways[f"{part} frozen"] = evaluation.fine_tuned(
-            loaded.study, released, bundle.name, frozen=(part,), share=share
+    shares = share or [0.2]
+    ways = {
+        f"fine-tuned, {part:.0%} of the rounds": evaluation.fine_tuned(
+            loaded.study, released, bundle.name, share=part
+        )
+        for part in shares
+    }
+    for name in frozen or []:
+        ways[f"{name} frozen, {shares[0]:.0%} of the rounds"] = evaluation.fine_tuned(
+            loaded.study, released, bundle.name, frozen=(name,), share=shares[0]
         )
     with progress_bar() as bar:
         task = bar.add_task("trainings", total=None)

@@ -70,8 +70,30 @@ def test_several_cohorts_make_one_bundle(cohorts: Path, capsys: pytest.CaptureFi
     assert "Started from" in capsys.readouterr().out
     started = json.loads((cohorts / "next" / "results.json").read_text())["started_from"]
     assert started["bundle"] == bundle.hash
-    heads = [row for row in started["parts"] if row["part"] == "embeddings: gene"]
-    assert heads[0]["taken"] == heads[0]["numbers"]
+    embedded = [row for row in started["parts"] if row["part"] == "embeddings: gene"]
+    assert embedded[0]["taken"] == embedded[0]["numbers"]
+
+
+def test_transfer_sets_each_way_beside_training_from_scratch(
+    cohorts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (cohorts / "all" / "study.toml").read_text().replace('objective = "masked_nodes"\n', "")
+    text = re.sub(
+        r"\n\[evaluation\]\n.*", "\n[evaluation]\nfolds = 2\nbootstrap = 20\n", text, flags=re.DOTALL
+    )
+    study = cohorts / "all" / "scratch.toml"
+    study.write_text(text)
+    command = ["transfer", str(study), "--bundle", str(cohorts / "all" / "released"), "--workers", "1"]
+    command += ["--cohort", str(cohorts / "one"), "--out", str(cohorts / "transfer"), "--folds", "random"]
+    command += ["--fraction", "1", "--share", "1", "--frozen", "embeddings"]
+    assert program.run(command) == 0
+    shown = capsys.readouterr().out
+    assert "fine-tuned, 100% of the" in shown
+    found = json.loads((cohorts / "transfer" / "transfer.json").read_text())
+    ways = [gain["way"] for gain in found["gains"] if gain["task"] == "survival"]
+    rounds = "100% of the rounds"
+    assert ways == ["scratch", f"fine-tuned, {rounds}", f"embeddings frozen, {rounds}"]
+    assert "hash of the patient id" in (cohorts / "transfer" / "transfer.txt").read_text()
 
 
 def test_a_patient_in_two_cohorts_is_refused(cohorts: Path, capsys: pytest.CaptureFixture[str]) -> None:
