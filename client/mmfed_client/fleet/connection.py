@@ -273,9 +273,9 @@ def connect(
         ``MMF-472`` the key is refused, ``MMF-473`` the clocks differ, ``MMF-474`` server or proxy fail,
         ``MMF-475`` something else answers, ``MMF-476`` another version of Flower.
     """
-    interceptors = [Identity(key), Pieces()]
+    trust = _trust(ca, address)
     client = FleetHttpClient(
-        f"https://{address}", verify=_trust(ca, address), timeout=20.0, interceptors=interceptors
+        f"https://{address}", verify=trust, timeout=20.0, interceptors=[Identity(key), Pieces()]
     )
     client._client.timeout = TIMEOUT
     client._client.follow_redirects = False

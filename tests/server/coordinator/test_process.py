@@ -20,7 +20,7 @@ from mmfed_common.names import time_text, utc_now
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
 from mmfed_server.cli.program import run
-from mmfed_server.coordinator.process import counts_towards_quarantine
+from mmfed_server.coordinator.service import counts_towards_quarantine
 from mmfed_server.coordinator.view import view_of
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation
