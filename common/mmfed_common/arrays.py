@@ -10,11 +10,13 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord
+from flwr.common.constant import SType
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,9 +30,6 @@ HEADER = re.compile(
 )
 """What ``numpy.save`` writes before the numbers (NEP 1, version 1.0). NumPy's own reader evaluates the text
 with Python's parser, which is more than a stranger's bytes should reach."""
-
-BLOCK = 2**20
-"""How many numbers of an array are worked on at a time, where a copy of all of them would be too much."""
 
 BLOCK = 2**20
 """How many numbers of an array are worked on at a time, where a copy of all of them would be too much."""
@@ -77,8 +76,16 @@ def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     arrays = {}
     for name in sorted(tensors):
         array = np.asarray(tensors[name].detach().cpu().contiguous().numpy(), order="C")
-        arrays[name] = Array(array)
+        arrays[name] = _as_flowers(array)
     return ArrayRecord(arrays)
+
+
+def _as_flowers(array: NDArray[Any]) -> Array:
+    """What Flower makes of an array, byte for byte, with one copy of its numbers instead of two."""
+    head = BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    data = b"".join((head.getvalue(), array.reshape(-1).data))
+    return Array(dtype=str(array.dtype), shape=tuple(array.shape), stype=SType.NUMPY, data=data)
 
 
 def from_record(record: Mapping[str, Array], expected: Shapes, *, finite: bool = True) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from mmfed_common.names import FEDERATION_NAME, SHA256, SITE_NAME, TIME
 PREFIX = "/mmfed/v1"
 JOIN_PATH = f"{PREFIX}/join"
 OFFER_PATH = f"{PREFIX}/offer"
+WAITING_PATH = f"{PREFIX}/waiting"
 ROTATE_PATH = f"{PREFIX}/rotate"
 WITHDRAW_PATH = f"{PREFIX}/withdraw"
 PACKS_PATH = f"{PREFIX}/packs"
@@ -34,6 +35,9 @@ CLOCK_TOLERANCE = timedelta(seconds=240)
 
 MOST_REQUEST_BYTES = 16 * 1024
 """No request to the portal is longer."""
+
+MOST_WAITING = 100
+"""No more waiting studies are listed."""
 
 Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2}){1,256}$")]
 Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -80,6 +84,12 @@ class RotateRequest(Section):
         """What the new key signs."""
         content = {"federation": federation, "site": site, "old": old_fingerprint, "public_key": public_key}
         return _transcript("rotate", content)
+
+
+class WaitingStudies(Section):
+    """The studies whose turn comes after the one on offer: their hashes, the next one first."""
+
+    studies: Annotated[tuple[Annotated[str, Field(pattern=SHA256)], ...], Field(max_length=MOST_WAITING)]
 
 
 class WithdrawRequest(Section):

@@ -5,7 +5,10 @@ request. A model of a hundred small arrays would cost two hundred of them, for e
 all records of a message are written one after the other into a single array, ``mmfed/packed``, which is cut
 into chunks:
 
-    length of the table (8 bytes) · table (JSON) · the bytes of every record, in the table's order
+    length of the table (8 bytes) · table (JSON) · every record's bytes: those without arrays first
+
+In both halves the records are in the order of the table. Where it is more than one chunk, the arrays begin a
+chunk of their own: what is the same for all sites is then the same chunks for all of them.
 
 What is made here are Flower's own objects: Flower inflates them to a message that holds one array.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +35,9 @@ OVERHEAD = 64 * 2**10
 """Room for what surrounds a chunk in a request."""
 MOST_TABLE = 16 * 2**20
 """Most bytes of the table of a message's records."""
-STYPE = "mmfed.packed.1"
+MOST_ODD = 2
+"""Chunks of a message that may be shorter than others: the last before its arrays, and the last."""
+STYPE = "mmfed.packed.2"
 RECORD, ARRAY = "mmfed", "packed"
 LENGTH = 8
 KINDS: dict[str, type[ConfigRecord] | type[MetricRecord]] = {"config": ConfigRecord, "metrics": MetricRecord}
@@ -59,13 +64,50 @@ def wire_objects(message: Message) -> Objects:
 
 def content_objects(content: RecordDict) -> Objects:
     """Give the objects of a message's content; the last one is what :func:`message_object` refers to."""
-    chunks = []
-    for chunk in _cut(content):
-        found = _named(_flower_object("ArrayChunk", (), chunk))
-        chunks.append(found[0])
-        yield found
-    for wrapped in _wrapped(chunks, _size(content)):
-        yield _named(wrapped)
+    return Packer().objects(content)
+
+
+class Packer:
+    """Packs the contents of several messages; arrays that they share are cut and hashed once.
+
+    Contents share arrays where they hold the very same records.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], tuple[list[ArrayRecord], list[str]]] = {}
+
+    def objects(self, content: RecordDict) -> Objects:
+        """Give the objects of one content; see :func:`content_objects`.
+
+        A chunk that was given for an earlier content comes with its id and no bytes.
+        """
+        head, arrays = _parts(content)
+        size = sum(map(len, (*head, *arrays)))
+        chunks: list[str] = []
+        halves = [head, arrays] if size > CHUNK else [[*head, *arrays]]
+        for chunk in _cut(halves[0]):
+            found = _named(_flower_object("ArrayChunk", (), chunk))
+            chunks.append(found[0])
+            yield found
+        for half in halves[1:]:
+            for name, body in self._shared(content, half):
+                chunks.append(name)
+                yield name, body
+        for wrapped in _wrapped(chunks, size):
+            yield _named(wrapped)
+
+    def _shared(self, content: RecordDict, arrays: list[bytes]) -> Objects:
+        records = list(content.array_records.values())
+        same = tuple(map(id, records))
+        if same in self._known:
+            yield from ((name, b"") for name in self._known[same][1])
+            return
+        names = []
+        for chunk in _cut(arrays):
+            found = _named(_flower_object("ArrayChunk", (), chunk))
+            names.append(found[0])
+            yield found
+        self._known[same] = records, names  # the records too: their ids must stay their own
 
 
 def message_object(message: Message, records: str) -> tuple[str, bytes]:
@@ -139,10 +181,11 @@ def read_message(name: str, fetch: Callable[[str], bytes], most_bytes: int) -> M
     return found
 
 
-def _table(content: RecordDict) -> tuple[bytes, list[bytes]]:
-    """The table, and the bytes that it describes."""
+def _parts(content: RecordDict) -> tuple[list[bytes], list[bytes]]:
+    """What is packed: length, table and records without arrays; and the arrays."""
     rows: list[dict[str, Any]] = []
-    bodies: list[bytes] = []
+    small: list[bytes] = []
+    large: list[bytes] = []
     for name, record in content.items():
         if isinstance(record, ArrayRecord):
             arrays = [
@@ -150,26 +193,21 @@ def _table(content: RecordDict) -> tuple[bytes, list[bytes]]:
                 for key, array in record.items()
             ]
             rows.append({"name": name, "kind": "arrays", "arrays": arrays})
-            bodies.extend(array.data for array in record.values())
+            large.extend(array.data for array in record.values())
         else:
             kind = "config" if isinstance(record, ConfigRecord) else "metrics"
             body = record.deflate()
             rows.append({"name": name, "kind": kind, "bytes": len(body)})
-            bodies.append(body)
-    return json.dumps(rows, separators=(",", ":")).encode(), bodies
+            small.append(body)
+    table = json.dumps(rows, separators=(",", ":")).encode()
+    return [len(table).to_bytes(LENGTH, "big"), table, *small], large
 
 
-def _size(content: RecordDict) -> int:
-    table, bodies = _table(content)
-    return LENGTH + len(table) + sum(map(len, bodies))
-
-
-def _cut(content: RecordDict) -> Iterator[list[memoryview]]:
-    """Cut table and bodies into chunks, without copying."""
-    table, bodies = _table(content)
+def _cut(bodies: Iterable[bytes]) -> Iterator[list[memoryview]]:
+    """Cut bytes into chunks, without copying."""
     part: list[memoryview] = []
     room = CHUNK
-    for body in (len(table).to_bytes(LENGTH, "big"), table, *bodies):
+    for body in bodies:
         rest = memoryview(body)
         while rest:
             part.append(rest[:room])
@@ -233,7 +271,7 @@ def _chunks(records: str, fetch: Callable[[str], bytes], most_bytes: int) -> Ite
     names, body = _opened(fetch(array), "Array")
     described = json.loads(bytes(body))
     order = described["arraychunk_ids"]
-    if described["stype"] != STYPE or len(order) > most_bytes // CHUNK + 1:
+    if described["stype"] != STYPE or len(order) > most_bytes // CHUNK + MOST_ODD:
         raise UnreadableMessageError("not packed as expected, or too long")
     taken = 0
     for position in order:
@@ -273,18 +311,19 @@ def _unpacked(stream: _Stream) -> RecordDict:
     length = int.from_bytes(stream.read(LENGTH), "big")
     if length > MOST_TABLE:
         raise UnreadableMessageError("its table is too long")
-    content = RecordDict()
-    for row in json.loads(stream.read(length)):
-        name, kind = row["name"], row["kind"]
-        if not isinstance(name, str) or name in content:
-            raise UnreadableMessageError("a record has no name of its own")
-        if kind == "arrays":
-            content[name] = _read_arrays(row["arrays"], stream)
+    found: dict[str, ArrayRecord | ConfigRecord | MetricRecord] = {}
+    rows = json.loads(stream.read(length))
+    order = [row["name"] for row in rows]
+    if not all(isinstance(name, str) for name in order) or len(set(order)) != len(order):
+        raise UnreadableMessageError("a record has no name of its own")
+    for row in sorted(rows, key=lambda row: row["kind"] == "arrays"):
+        if row["kind"] == "arrays":
+            found[row["name"]] = _read_arrays(row["arrays"], stream)
         else:
-            content[name] = KINDS[kind].inflate(stream.read(_count(row["bytes"])))
+            found[row["name"]] = KINDS[row["kind"]].inflate(stream.read(_count(row["bytes"])))
     if not stream.at_end():
         raise UnreadableMessageError("longer than it says")
-    return content
+    return RecordDict({name: found[name] for name in order})
 
 
 def _read_arrays(rows: list[list[Any]], stream: _Stream) -> ArrayRecord:

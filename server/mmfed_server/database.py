@@ -25,6 +25,8 @@ BUSY_SECONDS = 30.0
 """How long to wait for another process that writes."""
 PRIVATE_MODE = 0o600
 POSTGRES = "postgresql+pg8000"
+PAGE_BYTES = 65536
+"""Of a new SQLite database: a model's state is many megabytes, and is written page by page, twice."""
 
 
 def open_database(url: str) -> Engine:
@@ -101,7 +103,8 @@ def _make_private(path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # transactions are begun by _begin, not by the driver
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+    size = f"page_size={PAGE_BYTES}"  # must come first; a database that has pages keeps theirs
+    for pragma in (size, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -23,15 +23,18 @@ from mmfed_common.names import time_text
 from mmfed_common.portal_protocol import (
     JOIN_PATH,
     MOST_REQUEST_BYTES,
+    MOST_WAITING,
     OFFER_PATH,
     PACKS_PATH,
     ROTATE_PATH,
     STANDS_STILL,
+    WAITING_PATH,
     WITHDRAW_PATH,
     JoinRequest,
     KeyReply,
     Refusal,
     RotateRequest,
+    WaitingStudies,
     WithdrawRequest,
 )
 from mmfed_common.signing import SitePublicKey
@@ -118,11 +121,14 @@ class Portal:
         fixed = {
             ("POST", JOIN_PATH): self._join,
             ("GET", OFFER_PATH): self._offer,
+            ("GET", WAITING_PATH): self._waiting,
             ("POST", ROTATE_PATH): self._rotate,
             ("POST", WITHDRAW_PATH): self._withdraw,
         }
         if method == "GET" and path.startswith(f"{PACKS_PATH}/"):
             return self._pack
+        if method == "GET" and path.startswith(f"{WAITING_PATH}/"):
+            return self._waiting_study
         return fixed.get((method, path))
 
     def _join(self, parts: PortalRequest, host: str) -> Response:
@@ -153,6 +159,20 @@ class Portal:
         if signed is None:
             return Response(status_code=204)
         return Response(signed.to_json(), media_type="application/json")
+
+    def _waiting(self, parts: PortalRequest, _host: str) -> Response:
+        self.authentication.site_of(parts)
+        hashes = [signed.hash for signed in self.offers.waiting()[:MOST_WAITING]]
+        listed = WaitingStudies(studies=tuple(hashes))
+        return Response(listed.model_dump_json(), media_type="application/json")
+
+    def _waiting_study(self, parts: PortalRequest, _host: str) -> Response:
+        self.authentication.site_of(parts)
+        wanted = parts.path.removeprefix(f"{WAITING_PATH}/")
+        for signed in self.offers.waiting():
+            if signed.hash == wanted:
+                return Response(signed.to_json(), media_type="application/json")
+        return _NothingHere(status_code=404)
 
     def _pack(self, parts: PortalRequest, _host: str) -> Response:
         self.authentication.site_of(parts)

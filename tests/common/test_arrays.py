@@ -29,6 +29,13 @@ def test_tensors_survive_the_way_there_and_back(shape: list[int], dtype: torch.d
     assert back["b"].dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int64, torch.int8])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0, 2), (5, 7), (2, 3, 4)])
+def test_the_bytes_are_those_that_flower_makes(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    tensor = torch.arange(int(np.prod(shape)), dtype=torch.float64).reshape(shape).to(dtype)
+    assert to_record({"w": tensor})["w"] == Array(tensor.numpy())
+
+
 def test_a_transposed_tensor_keeps_its_values() -> None:
     tensor = torch.arange(6.0).reshape(2, 3).T
     assert torch.equal(from_record(to_record({"w": tensor}), shapes_of({"w": tensor}))["w"], tensor)

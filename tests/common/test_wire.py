@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfed_common import wire
-from mmfed_common.wire import UnreadableMessageError, read_message, tree_of, wire_objects
+from mmfed_common.wire import (
+    Packer,
+    UnreadableMessageError,
+    content_objects,
+    read_message,
+    tree_of,
+    wire_objects,
+)
 
 MOST = 10**9
 
@@ -77,6 +84,32 @@ def test_equal_messages_are_equal_bytes_and_ids_are_hashes() -> None:
 def test_a_model_of_many_arrays_is_few_objects() -> None:
     many = ArrayRecord([np.zeros(10, np.float32)] * 200)
     assert len(list(wire_objects(message(RecordDict({"arrays": many}))))) == 5
+
+
+@pytest.mark.parametrize("numbers", [10, 10**6])
+def test_what_contents_share_is_packed_once(numbers: int) -> None:
+    """Sites are sent the same weights, each with words of its own: of other lengths, too."""
+    weights, frozen = (ArrayRecord([np.arange(numbers, dtype=np.float32) + n]) for n in (1, 2))
+    packer, known = Packer(), {}
+    for site, first in (("north", True), ("south-west", False)):
+        own = ConfigRecord({"ledger-known": 10 ** len(site), "site": site})
+        content = RecordDict({"arrays": weights, "config": own, "frozen": frozen})
+        found = list(packer.objects(content))
+        alone = dict(content_objects(content))
+        assert [name for name, _ in found] == list(alone)
+        spared = sum(len(alone[name]) for name, body in found if not body)
+        assert (spared >= 8 * numbers) if numbers > 10**5 and not first else spared == 0
+        known |= {name: body for name, body in found if body}
+        name, body = wire.message_object(message(content), found[-1][0])
+        assert read({**known, name: body}, name).content == content
+
+
+def test_arrays_that_are_gone_are_not_taken_for_others() -> None:
+    """An id may be used again for what comes later."""
+    packer = Packer()
+    for value in range(20):
+        content = RecordDict({"arrays": ArrayRecord([np.full(10**6, value, np.float32)])})
+        assert list(packer.objects(content)) == list(content_objects(content))
 
 
 def test_an_error_travels() -> None:

@@ -17,7 +17,14 @@ def test_sqlite_is_durable_private_and_waits(tmp_path: Path) -> None:
     with open_database(f"sqlite:///{file}").connect() as connection:
         found = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "secure_delete")
+            for name in (
+                "journal_mode",
+                "synchronous",
+                "foreign_keys",
+                "busy_timeout",
+                "secure_delete",
+                "page_size",
+            )
         }
     assert found == {
         "journal_mode": "wal",
@@ -25,6 +32,7 @@ def test_sqlite_is_durable_private_and_waits(tmp_path: Path) -> None:
         "foreign_keys": 1,
         "busy_timeout": 30_000,
         "secure_delete": 1,
+        "page_size": 65536,
     }
     assert file.stat().st_mode & 0o777 == 0o600
 

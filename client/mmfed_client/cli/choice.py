@@ -11,6 +11,7 @@ import typer
 from mmfed_common.errors import MachineError
 
 if TYPE_CHECKING:
+    from mmfed_client.enrolment import PortalClient
     from mmfed_client.home import SiteHome
     from mmfed_client.policy import Policy
     from mmfed_client.review import Review
@@ -22,7 +23,7 @@ StudyChoice = Annotated[
     typer.Argument(
         metavar="[STUDY]",
         help="The file of a signed study, or the beginning of the hash of one that was seen before. "
-        "Default: the one that the coordinator offers now.",
+        "Default: the one that the coordinator offers now; where that is approved, the next that is not.",
     ),
 ]
 
@@ -43,13 +44,34 @@ def chosen_study(home: SiteHome, choice: str, passphrase: str | None) -> SignedS
     from mmfed_client.signed_files import read_signed
 
     if not choice:
-        offer = PortalClient(home, passphrase).offer()
-        if offer is None:
+        portal = PortalClient(home, passphrase)
+        offer = portal.offer()
+        found = offer if offer is not None and not _approved(home, offer.hash) else _ahead(home, portal)
+        if (found := found or offer) is None:
             raise MachineError("MMF-114", "the coordinator offers no study now", home.config.address)
-        return offer
+        return found
     if HASH_BEGINNING.fullmatch(choice) and not Path(choice).exists():
         return read_signed(home.study_file(chosen_hash(home, choice)))
     return read_signed(Path(choice))
+
+
+def _ahead(home: SiteHome, portal: PortalClient) -> SignedStudy | None:
+    """The first study that waits for its turn and is not approved here yet."""
+    for study_hash in portal.waiting():
+        if not _approved(home, study_hash) and (found := portal.waiting_study(study_hash)) is not None:
+            return found
+    return None
+
+
+def _approved(home: SiteHome, study_hash: str) -> bool:
+    """Whether everybody who must has approved a study, and it holds."""
+    from mmfed_client.approval import state_of
+    from mmfed_client.ledger import Ledger
+    from mmfed_client.policy import Policy
+    from mmfed_common.names import utc_now
+
+    state = state_of(Ledger(home.ledger_file), study_hash, Policy.load(home.policy_file).people)
+    return state.complete and state.holds(utc_now())
 
 
 def chosen_hash(home: SiteHome, choice: str) -> str:

@@ -7,10 +7,12 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
+
+from pydantic import ValidationError
 
 from mmfed_client.enrolment.channel import Answer, Channel, ConnectionLostError
 from mmfed_client.enrolment.join import MOST_REPLY_BYTES, check_reply
@@ -27,8 +29,10 @@ from mmfed_common.portal_protocol import (
     SIGNATURE_HEADER,
     SITE_HEADER,
     TIME_HEADER,
+    WAITING_PATH,
     WITHDRAW_PATH,
     RotateRequest,
+    WaitingStudies,
     WithdrawRequest,
     request_transcript,
 )
@@ -82,6 +86,36 @@ class PortalClient:
         """
         answer = self._request("GET", OFFER_PATH, b"", 2 * MOST_BYTES)
         return None if answer.status == 204 else SignedStudy.from_json(answer.content)
+
+    def waiting(self) -> Iterator[str]:
+        """Hashes of the studies that wait behind the one on offer, the next one first.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-430`` when they cannot be read.
+        """
+        answer = self._request("GET", WAITING_PATH, b"", MOST_REPLY_BYTES)
+        try:
+            yield from WaitingStudies.model_validate_json(answer.content).studies
+        except ValidationError:
+            raise NetworkError("MMF-430", "no list of studies", self.config.address) from None
+
+    def waiting_study(self, study_hash: str) -> SignedStudy | None:
+        """Fetch one that waits; None when it waits no more. Its signature is not checked yet.
+
+        Raises
+        ------
+        NetworkError
+            ``MMF-418`` when it cannot be read, or is another.
+        """
+        answer = self._ask(self._key, "GET", f"{WAITING_PATH}/{study_hash}", b"", 2 * MOST_BYTES)
+        if answer.status == 404:
+            return None
+        signed = SignedStudy.from_json(answer.content)
+        if signed.hash != study_hash:
+            raise NetworkError("MMF-418", "it is another study than was asked for", self.config.address)
+        return signed
 
     def fetch_pack(self, sha256: str) -> Path:
         """Fetch a knowledge pack, unless it is here; its hash is checked before it gets its name.

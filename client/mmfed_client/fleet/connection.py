@@ -37,6 +37,7 @@ from mmfed_client.fleet.answers import fit_to_read
 from mmfed_client.fleet.faults import PASSING, fault_of
 from mmfed_client.fleet.identity import Identity
 from mmfed_client.fleet.objects import objects_of
+from mmfed_client.fleet.pieces import Pieces
 from mmfed_common.errors import NetworkError, PrivacyError
 from mmfed_common.signing import SiteKey
 from mmfed_common.wire import UnreadableMessageError, read_message, tree_of
@@ -272,8 +273,9 @@ def connect(
         ``MMF-472`` the key is refused, ``MMF-473`` the clocks differ, ``MMF-474`` server or proxy fail,
         ``MMF-475`` something else answers, ``MMF-476`` another version of Flower.
     """
+    trust = _trust(ca, address)
     client = FleetHttpClient(
-        f"https://{address}", verify=_trust(ca, address), timeout=20.0, interceptors=[Identity(key)]
+        f"https://{address}", verify=trust, timeout=20.0, interceptors=[Identity(key), Pieces()]
     )
     client._client.timeout = TIMEOUT
     client._client.follow_redirects = False

@@ -33,6 +33,10 @@ MOST_A_MINUTE = 60
 """Errors, and answers to who is there: so that nobody can fill a site's disk with their receipts."""
 MINUTE = 60.0
 
+Objects = list[tuple[str, bytes]]
+"""(object id, bytes) of everything that is pushed for an answer."""
+Released = tuple[Message, Objects]
+
 TELLING = frozenset({"MMF-407", "MMF-604"})
 """Codes of errors that depend on patients: with weights made for it, that something overflows would tell
 whether somebody has a value. They count as answers, and so does whatever nobody expected."""
@@ -59,6 +63,7 @@ class Exit:
     key: SiteKey
     failures: deque[float] = field(default_factory=deque, repr=False)
     greetings: deque[float] = field(default_factory=deque, repr=False)
+    _released: deque[Released] = field(default_factory=lambda: deque(maxlen=1), repr=False)
 
     def policy(self) -> Policy:
         """The policy as it is now."""
@@ -98,7 +103,8 @@ class Exit:
         if kind == m.HELLO:
             _count(self.greetings, "answers to a hello")
         seal(answer, self.key)
-        body = receipt_of(answer)
+        objects = objects_of(answer)
+        body = receipt_of(answer, objects)
         if kind == m.MOMENTS:
             body["sums"] = digest = sums or _digest(answer)
             if self.ledger.sums(study_hash) not in (None, digest):
@@ -112,7 +118,20 @@ class Exit:
             raise PrivacyError("MMF-340", what)
         self.guardian.refuse_unapproved(study_hash)
         self.ledger.append(RECEIPT, body)
+        self._released.append((answer, objects))
         return answer
+
+    def take_objects(self, answer: Message) -> Objects:
+        """Give what is to be pushed for an answer, and let go of it.
+
+        For the one that was released last these are the very bytes that its receipt lists, and not made
+        again.
+        """
+        while self._released:
+            released, objects = self._released.pop()
+            if released is answer:
+                return objects
+        return objects_of(answer)
 
     def _refuse_unpaid(self, kind: str, study_hash: str, number: int) -> None:
         """An update leaves right after its round was settled, sums of features after they were paid."""
@@ -137,16 +156,18 @@ class Exit:
             be written. Nothing leaves then.
         """
         _count(self.failures, "failures")
-        body = receipt_of(answer, request)
+        body = receipt_of(answer, objects_of(answer), request)
         self.ledger.append(RECEIPT, {**body, "telling": True} if telling else body)
         return answer
 
 
-def receipt_of(answer: Message, request: Message | None = None) -> dict[str, Any]:
+def receipt_of(answer: Message, sent: Objects, request: Message | None = None) -> dict[str, Any]:
     """Describe an answer, byte for byte, as it will be sent.
 
     Parameters
     ----------
+    sent
+        Its objects, see :func:`mmfed_client.fleet.objects.objects_of`.
     request
         The message that an error answers: an error says nothing about its study itself.
 
@@ -158,7 +179,7 @@ def receipt_of(answer: Message, request: Message | None = None) -> dict[str, Any
     """
     objects: list[list[Any]] = []
     names = hashlib.sha256()
-    for name, content in objects_of(answer):
+    for name, content in sent:
         objects.append([name, len(content)])
         names.update(name.encode())
     kind = answer.metadata.message_type

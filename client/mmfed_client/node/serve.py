@@ -69,7 +69,7 @@ class Node:
         self._reports.tell(r.WORKING, kind=kind, round=number)
         began = time.perf_counter()
         reply = self._reply(link, incoming)
-        objects = link.objects_of(reply)
+        objects = self._prepared.way_out.take_objects(reply)
         try:
             link.send(incoming, reply, objects)
         except NetworkError as error:

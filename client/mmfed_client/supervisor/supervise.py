@@ -37,6 +37,9 @@ LIVED_SECONDS = 10.0
 
 ERRORS_FILE = "node.err"
 
+OF_ANOTHER_STUDY = ("MMF-332", "MMF-405")
+"""How a node refuses a message about another study than its own: the coordinator may have gone on to it."""
+
 Listener = Callable[[Status], None]
 Event = Answer | tuple[int, dict[str, Any] | None]
 
@@ -167,6 +170,8 @@ class Supervisor:
             self._keep_log(report)
         else:
             self._connected |= report["event"] == r.CONNECTED
+            if report["event"] == r.REFUSED and report.get("code") in OF_ANOTHER_STUDY:
+                self._offers.ask_now()
             self._explained |= report["event"] == r.ENDED
             self._show(after_report(self._status, report))
 

@@ -1,4 +1,4 @@
-"""Codes of 55x: the coordinator's process and its program."""
+"""Codes of 55x and 580: the coordinator's process and its program."""
 
 from __future__ import annotations
 
@@ -33,5 +33,17 @@ CODES: dict[str, Code] = {
     "MMF-557": Code(
         "The server was stopped while a run was under way.",
         "Start it again with `mmfed-server start`: the run goes on after its last whole round.",
+    ),
+    "MMF-558": Code(
+        "The study has been finished.",
+        "Release its model with `mmfed-server export`, or begin another run of it with --again.",
+    ),
+    "MMF-559": Code(
+        "No such study, or more than one, is in the queue.",
+        "List the queue with `mmfed-server study queue`, and give more of the study's hash.",
+    ),
+    "MMF-580": Code(
+        "The study was taken off the queue while its run was under way.",
+        "Put it back with `mmfed-server study submit FILE`: the run goes on after its last whole round.",
     ),
 }

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mmfed_common.command_line.output import AsJson, print_json, stdout
 from mmfed_server.cli.arguments import FederationFolder, federation_in
+from mmfed_server.cli.queue import as_dict
 
 if TYPE_CHECKING:
     from mmfed_server.record.catalogue import RunCatalogue
@@ -36,15 +37,23 @@ def _default(context: typer.Context, folder: FederationFolder = None, as_json: A
 
 @app.command("list")
 def list_runs(folder: FederationFolder = None, as_json: AsJson = False) -> None:
-    """List every run, the newest first."""
+    """List every run, the newest first, and the studies that wait for their turn."""
+    from mmfed_server.studies.queue import StudyQueue
+
     with catalogue_of(folder) as catalogue:
         found = catalogue.runs()
+        queue = StudyQueue(catalogue.engine).entries()
     if as_json:
-        print_json({"runs": [vars(run) for run in found]})
+        queued = [as_dict(entry, place) for place, entry in enumerate(queue, start=1)]
+        print_json({"runs": [vars(run) for run in found], "queue": queued})
         return
     table = Table(title=f"{len(found)} runs", title_justify="left")
     for heading in ("run", "study", "state", "rounds", "begun (UTC)", "why"):
         table.add_column(heading, overflow="fold")
+    begun = {run.study_hash for run in found if not run.finished}
+    for entry in reversed(queue):
+        if entry.study_hash not in begun:
+            table.add_row(entry.study_name, entry.study_hash[:12], "waits for its turn", "", "", "")
     for run in found:
         done = f"{run.next_round - 1}/{run.rounds}"
         why = f"{run.code} {run.reason}".strip() if not run.superseded_by else f"see {run.superseded_by}"

@@ -9,6 +9,7 @@ import typer
 
 from mmfed_common.command_line.output import AsJson, print_json
 from mmfed_server.cli.arguments import FederationFolder, federation_in
+from mmfed_server.cli.queue import submit
 
 
 def start(
@@ -21,7 +22,7 @@ def start(
         bool, typer.Option("--again", help="Begin another run of a study that has been finished.")
     ] = False,
     exit_when_done: Annotated[
-        bool, typer.Option("--exit-when-done", help="End when the run has finished or failed.")
+        bool, typer.Option("--exit-when-done", help="End when nothing is left to run.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -40,11 +41,16 @@ def start(
         mmfed-server start --study study.toml --dir fed --exit-when-done
     """
     from mmfed_common.flower_environment import quiet_flower
+    from mmfed_server.coordinator.lock import is_served
     from mmfed_server.coordinator.process import Coordinator, stop_on_signals
     from mmfed_server.rounds.heap import bound_heap
 
+    federation = federation_in(folder)
+    if study is not None and not exit_when_done and is_served(federation.path):
+        submit(study, again=again, folder=folder, as_json=as_json)
+        return
     bound_heap()
-    coordinator = Coordinator(federation_in(folder))
+    coordinator = Coordinator(federation)
     stop_on_signals(coordinator.stop)
     with quiet_flower():
         outcome = coordinator.serve(study, again=again, exit_when_done=exit_when_done, quiet=as_json)

@@ -99,6 +99,8 @@ def _headline(view: FederationView) -> Text:
         text.append(f"\nit is tried again in {details['again_in_seconds']:g} s")
     for site, reason in details.get("refused", {}).items():
         text.append(f"\n{site}: {reason}")
+    for waiting in view.waiting:
+        text.append(f"\nthen: study {waiting['name']} {waiting['study'][:12]}")
     if view.missing:
         text.append(f"\nmissing: {', '.join(view.missing)}", style="yellow")
     return text

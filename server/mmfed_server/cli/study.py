@@ -10,12 +10,18 @@ import typer
 
 from mmfed_common.command_line.output import AsJson, print_json, stdout
 from mmfed_server.cli.arguments import FederationFolder, StudyFile, federation_in
+from mmfed_server.cli.queue import drop, queue, submit
 
 if TYPE_CHECKING:
     from mmfed_common.study import Study
     from mmfed_server.studies.noise import NoiseCost
 
-app = typer.Typer(no_args_is_help=True, help="Make a study, sign it, see what sites are asked to accept.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Make a study, sign it, see what sites are asked to accept, let it wait its turn.",
+)
+for command in (submit, queue, drop):
+    app.command()(command)
 
 
 @app.command()

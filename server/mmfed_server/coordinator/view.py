@@ -14,6 +14,7 @@ from mmfed_server.coordinator.lock import is_served
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation, SiteRecord, SiteRegistry
 from mmfed_server.record.catalogue import RunCatalogue
+from mmfed_server.studies.queue import StudyQueue
 from mmfed_server.withdrawal.register import Withdrawals
 
 ENDED_SILENTLY = "MMF-555"
@@ -48,6 +49,8 @@ class FederationView:
         One entry a site: ``site``, ``state``, ``online``, ``quarantined``, ``refused``, and of the run
         ``patients``, ``rounds``, ``refusals``, ``last_refusal``; ``withdrawn``, since when it has left the
         study.
+    waiting
+        The studies that run after this one, in their order: ``study``, ``name``, ``submitted``.
     last_rounds
         The last rounds of the run, the newest last.
     warnings
@@ -68,6 +71,7 @@ class FederationView:
     round: int = 0
     rounds: int = 0
     sites: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[dict[str, str]] = field(default_factory=list)
     last_rounds: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -107,6 +111,7 @@ def view_of(federation: Federation, rounds: int = SHOWN_ROUNDS) -> FederationVie
         totals = {entry["site"]: entry for entry in catalogue.sites(run)} if known else {}
         done = catalogue.run(run).next_round - 1 if known else 0
         left = Withdrawals(engine).of(str(board.get("study", {}).get("hash", "")))
+        queue = StudyQueue(engine).entries()
     finally:
         engine.dispose()
     noted = {entry["site"]: entry for entry in board.get("sites", [])} if served else {}
@@ -127,6 +132,11 @@ def view_of(federation: Federation, rounds: int = SHOWN_ROUNDS) -> FederationVie
                 "withdrawn": left[record.name].time if record.name in left else "",
             }
             for record in records
+        ],
+        waiting=[
+            {"study": entry.study_hash, "name": entry.study_name, "submitted": entry.submitted}
+            for entry in queue
+            if entry.study_hash != board.get("study", {}).get("hash", "")
         ],
         last_rounds=entries,
         warnings=[

@@ -25,11 +25,14 @@ class Offers:
     ----------
     trouble
         Gives the code of what ended the run and is tried again; empty without.
+    waiting
+        Gives the studies whose turn comes after the one on offer.
     """
 
     def __init__(self, federation: Federation) -> None:
         self.federation = federation
         self.trouble: Callable[[], str] = str
+        self.waiting: Callable[[], list[SignedStudy]] = list
         self._lock = threading.Lock()
         self._current: SignedStudy | None = None
 

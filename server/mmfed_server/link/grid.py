@@ -15,7 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from mmfed_common.error_codes import CODES
 from mmfed_common.errors import NetworkError
-from mmfed_common.wire import UnreadableMessageError, content_objects, read_message
+from mmfed_common.wire import Packer, UnreadableMessageError, read_message
 from mmfed_server.link.state import SiteState
 
 logger = logging.getLogger(__name__)
@@ -97,8 +97,8 @@ class LinkGrid(Grid):
         return list(self.state.late())
 
     def _push(self, messages: Iterable[Message], timeout: float) -> list[str]:
-        """Post messages; a content that several share is written once."""
-        holder = f"push-{next(_push_numbers)}"
+        """Post messages; what several share, a whole content or its arrays, is written once."""
+        holder, packer = f"push-{next(_push_numbers)}", Packer()
         written: dict[tuple[tuple[str, int], ...], tuple[RecordDict, list[str]]] = {}
         names = []
         try:
@@ -108,8 +108,9 @@ class LinkGrid(Grid):
                 same = tuple((name, id(record)) for name, record in message.content.items())
                 if same not in written:
                     ids = []
-                    for name, content in content_objects(message.content):
-                        self.state.spool.hold(holder, name, content)
+                    for name, content in packer.objects(message.content):
+                        if content:
+                            self.state.spool.hold(holder, name, content)
                         ids.append(name)
                     written[same] = message.content, ids
                 posted = self.state.post(message, written[same][1])

@@ -208,6 +208,11 @@ class RunCatalogue:
         return row
 
 
+def newest_run(catalogue: RunCatalogue, study_hash: str) -> RunSummary | None:
+    """The newest run of a study; None without one."""
+    return next((found for found in catalogue.runs() if found.study_hash == study_hash), None)
+
+
 def _ready_replays() -> Select[Any]:
     return select(replays).join(runs, runs.c.run == replays.c.run).where(runs.c.status != PREPARING)
 

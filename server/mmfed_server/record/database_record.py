@@ -130,13 +130,13 @@ class DatabaseRecord:
                 self._advance(connection, state)
                 values = {"run": self.run, "number": number, "committed": now()}
                 connection.execute(insert(states).values(**values, size=size, sha256=digest))
-                for part, content in enumerate(iter(lambda: file.read(PART_BYTES), b"")):
-                    row = {"run": self.run, "number": number, "part": part, "content": content}
-                    connection.execute(insert(state_parts).values(**row))
                 self._keep_former(connection, state)
                 for table, position in ((states, states.c.number), (state_parts, state_parts.c.number)):
                     old = (position <= number - STATES_KEPT, position.not_in(self._kept()))
                     connection.execute(delete(table).where(table.c.run == self.run, *old))
+                for part, content in enumerate(iter(lambda: file.read(PART_BYTES), b"")):  # in the room left
+                    row = {"run": self.run, "number": number, "part": part, "content": content}
+                    connection.execute(insert(state_parts).values(**row))
                 self._add_rounds(connection, state)
                 self._replace_sites(connection, state)
         self.commits = number

@@ -142,10 +142,11 @@ class SiteStrategy(Strategy):
     ) -> Iterator[Piece]:
         """Aggregate updates of which the mean is known, some numbers at a time; the bits are the same.
 
-        Flower is given the mean as if it were the only update: its share is then 1. Everything that its
-        strategies do after the mean is done number by number, so that it can be done for some of them at a
-        time, with the moments of just those. The moments are replaced in place; when a round fails in the
-        middle of this, the strategy is of no use any more.
+        Flower is given the mean as if it were the only update: its share is then 1. FedAvg and FedProx would
+        give it back as it is, and are spared it. Everything that other strategies do after the mean is done
+        number by number, so that it can be done for some of them at a time, with the moments of just those.
+        The moments are replaced in place; when a round fails in the middle of this, the strategy is of no use
+        any more.
 
         Parameters
         ----------
@@ -156,6 +157,10 @@ class SiteStrategy(Strategy):
         sent
             The weights that the sites were sent.
         """
+        if type(self.inner).aggregate_train is FedAvg.aggregate_train:  # of one update the mean is itself
+            for piece in mean:
+                yield replace(piece, values=np.asarray(piece.values, sent[piece.name].numpy().dtype))
+            return
         moments = _Moments.of(self.inner)
         for part in _parts(mean):
             moments.show(self.inner, part, sent)

@@ -86,6 +86,10 @@ class StudyShelf:
         write_durably(self._pointer, study.hash.encode())
         return signed
 
+    def kept(self, study_hash: str) -> SignedStudy:
+        """A study that is kept here; ``MMF-551`` when it is not."""
+        return self._load(study_hash)
+
     def withdraw(self) -> None:
         """Offer nothing."""
         self._pointer.unlink(missing_ok=True)

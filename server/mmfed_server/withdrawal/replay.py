@@ -16,6 +16,7 @@ from mmfed_common.errors import StudyError
 from mmfed_server.record.catalogue import RunCatalogue, RunSummary
 from mmfed_server.record.database_record import DatabaseRecord
 from mmfed_server.record.state import RunState
+from mmfed_server.studies.queue import StudyQueue
 from mmfed_server.withdrawal.register import Withdrawals
 
 
@@ -43,7 +44,8 @@ def prepare_replay(engine: Engine, run: str, without: Collection[str], folder: P
     """Make a run that goes on where the last state without some sites ends, and mark the old one as replaced.
 
     Sites that have withdrawn from the study, and those that the old run did without, are left out, too. A
-    server that is at work on the old run can commit nothing more to it.
+    server that is at work on the old run can commit nothing more to it; one that is at work on another study
+    comes to it in its turn.
 
     Parameters
     ----------
@@ -73,6 +75,7 @@ def prepare_replay(engine: Engine, run: str, without: Collection[str], folder: P
         record.rewind(None)
         record.commit(_without_totals(kept, left))
     catalogue.make_ready(new)
+    StudyQueue(engine).put_last(study)
     return Replay(new, run, tuple(left), from_round)
 
 

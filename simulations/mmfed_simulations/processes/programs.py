@@ -18,6 +18,7 @@ import psutil
 from mmfed_common.errors import NetworkError
 
 SAMPLE_SECONDS = 0.1
+FAMILY_EVERY = 20
 STOP_SECONDS = 10.0
 MEGABYTE = 2.0**20
 
@@ -109,11 +110,20 @@ class Program:
                 self.process.wait(STOP_SECONDS)
 
     def _sample(self) -> None:
+        """Take the memory of the program and its children often, and look for new children seldom.
+
+        To look for them all processes of the machine are read, which would take time from what is measured.
+        """
+        family: list[psutil.Process] = []
+        looks = 0
         while not self._stopped.wait(SAMPLE_SECONDS):
+            if looks % FAMILY_EVERY == 0:
+                with suppress(psutil.Error):
+                    root = psutil.Process(self.process.pid)
+                    family = [root, *root.children(recursive=True)]
+            looks += 1
             total = 0
-            with suppress(psutil.Error):
-                root = psutil.Process(self.process.pid)
-                for process in (root, *root.children(recursive=True)):
-                    with suppress(psutil.Error):
-                        total += process.memory_info().rss
+            for process in family:
+                with suppress(psutil.Error):
+                    total += process.memory_info().rss
             self.peak_bytes = max(self.peak_bytes, total)

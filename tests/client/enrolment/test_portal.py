@@ -66,6 +66,26 @@ def test_the_offer_arrives_as_it_was_signed(coordinator: Any, study: Study) -> N
     assert coordinator.registry.get("north").last_seen is not None
 
 
+def test_studies_that_wait_are_listed_and_fetched_by_their_hash(coordinator: Any, study: Study) -> None:
+    client = PortalClient(coordinator.joined("north"))
+    assert list(client.waiting()) == []
+    key = coordinator.federation.coordinator_key
+    changed = [study.with_changes(study={"name": name}) for name in ("second", "third")]
+    second, third = (SignedStudy.sign(one, key, "lung") for one in changed)
+    coordinator.offers.waiting = lambda: [second, third]
+    assert list(client.waiting()) == [second.hash, third.hash]
+    assert client.waiting_study(third.hash) == third
+    assert client.waiting_study(study.hash) is None
+    coordinator.wrap = instead(PlainTextResponse(second.to_json()))
+    with pytest.raises(NetworkError) as error:
+        client.waiting_study(third.hash)
+    assert code_of(error) == "MMF-418"
+    coordinator.wrap = instead(PlainTextResponse('{"studies": ["../x"]}'))
+    with pytest.raises(NetworkError) as error:
+        list(client.waiting())
+    assert code_of(error) == "MMF-430"
+
+
 @pytest.mark.parametrize("code", STANDS_STILL)
 def test_a_site_is_told_that_the_server_stands_still(coordinator: Any, study: Study, code: str) -> None:
     client = PortalClient(coordinator.joined("north"))

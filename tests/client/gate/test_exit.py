@@ -20,9 +20,11 @@ from tests.client.small_home import (
 )
 from tests.simulations.small_federation import small_study
 
+from mmfed_client.app import make_client_app
 from mmfed_client.approval import revoke
 from mmfed_client.fleet.objects import objects_of
 from mmfed_client.gate import Gate
+from mmfed_client.gate import exit as module
 from mmfed_client.training import LocalSite, LocalUpdate
 from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError, PrivacyError
@@ -78,6 +80,23 @@ def test_every_answer_is_signed_and_has_its_receipt(small: SmallHome, site: Loca
     assert small.ledger.verify() == []
 
 
+def test_what_is_pushed_is_what_the_receipt_lists_and_is_not_made_twice(
+    small: SmallHome, site: LocalSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way_out = small.way_out()
+    app = make_client_app(lambda _: site, way_out)
+    earlier = app(question(m.HELLO, site.study.hash, 0), context())
+    answer = app(question(m.TRAIN, site.study.hash, 1, **weights_of(site)), context())
+    again = objects_of(answer)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "objects_of", lambda message: pytest.fail("made again"))
+        sent = way_out.take_objects(answer)
+    *_, receipt = small.ledger.entries()
+    assert receipt.body["objects"] == [[name, len(content)] for name, content in sent]
+    assert sent == again == way_out.take_objects(answer)
+    assert way_out.take_objects(earlier) == objects_of(earlier)
+
+
 def test_only_a_hello_names_the_software(small: SmallHome, site: LocalSite) -> None:
     answers = [small.app(site)(asked, context()) for asked in every_question(site)]
     named = [m.SOFTWARE in answer.content.config_records[m.ABOUT] for answer in answers]
@@ -85,8 +104,6 @@ def test_only_a_hello_names_the_software(small: SmallHome, site: LocalSite) -> N
 
 
 def test_a_real_site_gives_the_bits_of_a_simulated_one(small: SmallHome, site: LocalSite) -> None:
-    from mmfed_client.app import make_client_app
-
     asked = question(m.TRAIN, site.study.hash, 1, **weights_of(site))
     simulated = make_client_app(lambda _: site)(asked, context())
     real = small.app(site)(asked, context())

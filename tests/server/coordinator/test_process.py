@@ -20,7 +20,7 @@ from mmfed_common.names import time_text, utc_now
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
 from mmfed_server.cli.program import run
-from mmfed_server.coordinator.process import counts_towards_quarantine
+from mmfed_server.coordinator.service import counts_towards_quarantine
 from mmfed_server.coordinator.view import view_of
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation
@@ -73,6 +73,32 @@ def test_a_killed_server_is_called_gone_and_its_run_goes_on(federation: Federati
     with server(federation) as running:
         running.wait_until(lambda status: status.get("state") == "waiting" and "run" in status)
         assert running.status()["run"] == first
+
+
+def test_a_study_that_is_taken_off_makes_way_and_goes_on_later(
+    federation: Federation, study: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second.toml"
+    second.write_text(study_template("second", 1))
+    words = ["--dir", str(federation.path)]
+    with server(federation, "--study", str(study)) as running:
+        running.wait_until(lambda status: status["state"] == "waiting")
+        first = running.status()["run"]
+        assert run(["start", "--study", str(second), *words]) == 0
+        assert [entry["name"] for entry in view_of(federation).waiting] == ["second"]
+        assert run(["study", "drop", Study.load(study).hash[:12], *words]) == 0
+        running.wait_until(lambda status: status["study"]["name"] == "second")
+        running.wait_until(lambda status: status["state"] == "waiting")
+        engine = open_database(federation.database_url)
+        assert RunCatalogue(engine).run(first).code == "MMF-580"
+        assert run(["study", "submit", str(study), *words]) == 0
+        assert run(["study", "drop", Study.load(second).hash, *words]) == 0
+        running.wait_until(lambda status: status["study"]["name"] == "lung")
+        running.wait_until(lambda status: status["state"] == "waiting")
+        assert running.status()["run"] == first
+        assert run(["study", "drop", Study.load(study).hash, *words]) == 0
+        running.wait_until(lambda status: status["code"] == "MMF-580")
+        assert running.end(signal.SIGTERM)[0] == 0
 
 
 def test_a_signature_that_ended_is_a_warning(federation: Federation, study: Path) -> None:

@@ -20,8 +20,8 @@ from mmfed_common.model import build_model
 from mmfed_common.scaling import Moments, Scaling
 from mmfed_common.study import Study
 from mmfed_common.wire import content_objects
-from mmfed_server.coordinator.process import counts_towards_quarantine
 from mmfed_server.coordinator.reply_bound import ROOM, most_reply_bytes
+from mmfed_server.coordinator.service import counts_towards_quarantine
 
 
 @pytest.mark.parametrize("study", [small_study(), gene_study()], ids=["small", "genes"])
