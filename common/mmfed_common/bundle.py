@@ -1,8 +1,8 @@
 """A released model: a folder with weights, scaling, study, model card and a list of hashes. Never pickle.
 
 ``weights.safetensors`` weights and the scaling that belongs to them · ``study.json`` the study in canonical
-form · ``metrics.json`` figures with intervals, calibration · ``model_card.md`` for readers · ``nodes.json`` the names of
-genes, proteins, pathways, clinical features, by which another study can take the weights over ·
+form · ``metrics.json`` figures with intervals, calibration · ``model_card.md`` for readers · ``nodes.json``
+the names of genes, proteins, pathways, clinical features, by which another study can take the weights over ·
 ``bundle.json`` format, versions, hash of the study, of the knowledge pack and of every other file.
 """
 

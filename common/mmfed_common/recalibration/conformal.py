@@ -25,6 +25,8 @@ from mmfed_common.tasks.curves import Bools, Floats, cumulative_hazard_at, time_
 
 LEVEL = 0.9
 ROUNDING = 1e-9
+MOST_DAYS = 400
+"""Censoring is followed on so many days at most, so that large cohorts fit into memory."""
 LEAST_FOLLOWED = 10
 """No bound goes beyond the day after which fewer calibration patients than this were still followed."""
 
@@ -80,6 +82,7 @@ def fit_lower_bound(
     -------
     None where too few patients were followed to say anything.
     """
+    time_days = _on_few_days(time_days, event)
     followed = np.sort(time_days)
     if len(followed) <= LEAST_FOLLOWED:
         return None
@@ -96,6 +99,16 @@ def fit_lower_bound(
             last = middle
     point = float(candidates[first - 1]) if first else 0.0
     return LowerBound(level, point, longest, n, int(event.sum()))
+
+
+def _on_few_days(time_days: Floats, event: Bools) -> Floats:
+    """Move censoring times back to the last of :data:`MOST_DAYS` days, where there are more."""
+    days = np.unique(time_days[~event])
+    if len(days) <= MOST_DAYS:
+        return time_days
+    kept = np.unique(np.quantile(days, np.linspace(0.0, 1.0, MOST_DAYS), method="lower"))
+    earlier = kept[np.clip(np.searchsorted(kept, time_days, side="right") - 1, 0, None)]
+    return np.asarray(np.where(event, time_days, np.minimum(earlier, time_days)))
 
 
 class _EarlyDeaths:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmfed_common.recalibration import LowerBound, fit_lower_bound
-from mmfed_common.recalibration.conformal import LEAST_FOLLOWED
+from mmfed_common.recalibration.conformal import LEAST_FOLLOWED, MOST_DAYS
 
 BINS = [180.0, 365.0, 545.0, 730.0, 1095.0, 1460.0, 1826.25, 2555.0, 3650.0]
 SCALE = 1500.0
@@ -77,6 +77,18 @@ def test_right_curves_are_read_at_about_a_tenth() -> None:
     assert bound is not None
     assert bound.death_probability == pytest.approx(0.1, abs=0.015)
     assert (bound.n, bound.events) == (3000, int((death <= limit).sum()))
+
+
+def test_many_days_of_censoring_are_thinned_without_harm() -> None:
+    """More than 400 days of censoring, against the same cohort with censoring counted in tens of days."""
+    risk, death, limit = _cohort(np.random.default_rng(1), 1500, 0.0)
+    curves, time, event = _curves(risk, 1.0, 0.0), np.minimum(death, limit), death <= limit
+    assert (~event).sum() > 1.4 * MOST_DAYS
+    whole = fit_lower_bound(curves, BINS, time, event)
+    to_days = fit_lower_bound(curves, BINS, np.where(event, time, np.ceil(time / 10) * 10), event)
+    assert whole is not None
+    assert to_days is not None
+    assert whole.death_probability == pytest.approx(to_days.death_probability, abs=0.002)
 
 
 def test_no_bound_goes_beyond_what_was_followed() -> None:
