@@ -1,8 +1,8 @@
 """A released model: a folder with weights, scaling, study, model card and a list of hashes. Never pickle.
 
 ``weights.safetensors`` weights and the scaling that belongs to them · ``study.json`` the study in canonical
-form · ``metrics.json`` figures with intervals · ``model_card.md`` for readers · ``nodes.json`` the names of
-genes, proteins, pathways, clinical features, by which another study can take the weights over ·
+form · ``metrics.json`` figures with intervals, calibration · ``model_card.md`` for readers · ``nodes.json``
+the names of genes, proteins, pathways, clinical features, by which another study can take the weights over ·
 ``bundle.json`` format, versions, hash of the study, of the knowledge pack and of every other file.
 """
 
@@ -41,6 +41,8 @@ WEIGHTS, STUDY, METRICS, CARD, INDEX = (
 NODES = "nodes.json"
 CONTENT = (WEIGHTS, STUDY, METRICS, CARD)
 """Files of every bundle; those of older versions have no names of nodes."""
+CALIBRATION = "calibration"
+"""Key of ``metrics.json`` beside the arms."""
 WEIGHT_PREFIX, SCALING_PREFIX = "weights/", "scaling/"
 
 
@@ -62,6 +64,9 @@ class Bundle:
         Content of ``bundle.json``.
     names
         Names of the model's nodes; None where it was released without them.
+    calibration
+        How lower bounds and temperatures are applied to its curves, and how well calibrated it was found; see
+        :class:`.model_card.ModelFacts`. None where nothing is known.
     """
 
     study: Study
@@ -70,6 +75,7 @@ class Bundle:
     metrics: dict[str, Any]
     index: dict[str, Any]
     names: NodeNames | None = None
+    calibration: dict[str, Any] | None = None
 
     @property
     def hash(self) -> str:
@@ -117,7 +123,8 @@ def save_bundle(
     content = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     (partial / WEIGHTS).write_bytes(save(content))
     (partial / STUDY).write_bytes(study.canonical())
-    (partial / METRICS).write_bytes(_canonical(facts.metrics))
+    known = {} if facts.calibration is None else {CALIBRATION: facts.calibration}
+    (partial / METRICS).write_bytes(_canonical({**facts.metrics, **known}))
     write_model_card(partial / CARD, study, facts)
     names = None if topology is None else NodeNames.of(topology)
     if names is not None:
@@ -137,7 +144,7 @@ def save_bundle(
     (partial / INDEX).write_bytes(_canonical(index))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    return Bundle(study, dict(state), scaling, facts.metrics, index, names)
+    return Bundle(study, dict(state), scaling, facts.metrics, index, names, facts.calibration)
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -172,7 +179,8 @@ def load_bundle(folder: Path) -> Bundle:
         raise ModelError("MMF-606", f"cannot be read: {type(error).__name__}: {error}", str(folder)) from None
     arrays = _under(tensors, SCALING_PREFIX)
     scaling = Scaling.from_arrays(arrays) if arrays else None
-    return Bundle(study, _under(tensors, WEIGHT_PREFIX), scaling, metrics, index, names)
+    calibration = metrics.pop(CALIBRATION, None)
+    return Bundle(study, _under(tensors, WEIGHT_PREFIX), scaling, metrics, index, names, calibration)
 
 
 def copy_bundle(source: Path, target: Path, sha256: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmfed_common.calibration_words import calibration_lines
 from mmfed_common.contract import Contract
 from mmfed_common.privacy import told_privacy
 from mmfed_common.study import Study
@@ -17,6 +18,7 @@ METRIC_NAMES: dict[str, str] = {
     "uno_c": "C-index (Uno)",
     "ibs": "Integrated Brier score",
     "ibs_against_kaplan_meier": "Brier gain over Kaplan–Meier",
+    "coverage_90": "Coverage of the 90 % lower bound",
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "auroc": "AUROC, macro",
@@ -39,12 +41,17 @@ class ModelFacts:
         One or two sentences: which patients the figures stand on, or why there are none.
     notes
         Further caveats of this run.
+    calibration
+        ``bins_days``, ``lower_bound`` and ``temperatures`` as :mod:`.recalibration` gives them, and what was
+        found on held-out patients: ``horizons``, ``deaths``, ``slope``, ``d_calibration``, ``coverage``. None
+        where nothing was.
     """
 
     metrics: dict[str, Any]
     sites: Sequence[Mapping[str, Any]]
     held_out: str
     notes: Sequence[str] = field(default_factory=tuple)
+    calibration: dict[str, Any] | None = None
 
 
 def metric_name(key: str) -> str:
@@ -92,13 +99,16 @@ def write_model_card(path: Path, study: Study, facts: ModelFacts) -> None:
         "",
         *_performance(facts.metrics),
         "",
+        "## Calibration",
+        *calibration_lines(facts.calibration),
+        "",
         "## Privacy",
         *_privacy(study, facts),
         "",
         "## Caveats",
         "- Sites differ in patients, treatment and follow-up; performance at a new site is unknown until it "
         "is measured there.",
-        "- Calibration must be checked before any predicted probability is read as such.",
+        "- Calibration at a new site must be checked before any predicted probability is read as such.",
         *[f"- {note}" for note in facts.notes],
         "",
         "## Identity",

@@ -240,7 +240,11 @@ class Personal(Section):
 
 
 class Evaluation(Section):
-    """The held-out rule, bootstrap and least cell."""
+    """The held-out rule, bootstrap and least cell.
+
+    ``temperature``: whether a comparison scales the network's survival curves by a temperature that patients
+    of the other folds give: none, one for all, or one for each set of modalities that a patient has.
+    """
 
     rule: Literal["hash", "fold", "site", "none"] = "hash"
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -249,6 +253,7 @@ class Evaluation(Section):
     sites: tuple[str, ...] = ()
     minimum_cell: Annotated[int, Field(ge=1)] = 10
     bootstrap: Annotated[int, Field(ge=20)] = 500
+    temperature: Literal["none", "common", "scenario"] = "none"
     every: Annotated[int, Field(ge=0)] = 5
     """Evaluate at the sites every so many rounds (and after the last); 0: only after the last."""
 

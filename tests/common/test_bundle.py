@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from mmfed_common.bundle import CONTENT, load_bundle, save_bundle
 from mmfed_common.errors import ModelError
 from mmfed_common.model_card import ModelFacts, format_estimate, metric_name
+from mmfed_common.recalibration import LowerBound
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import Study
 
@@ -153,3 +156,54 @@ def test_figures_are_written_plainly() -> None:
         == "+0.010 [-0.020, +0.040]"
     )
     assert metric_name("auc_365.25") == "AUC at 12 months"
+
+
+CALIBRATION = {
+    "bins_days": [365.0, 730.0],
+    "lower_bound": {
+        "level": 0.9,
+        "death_probability": 0.112,
+        "longest_days": 700.0,
+        "n": 90,
+        "events": 31,
+    },
+    "temperatures": {
+        "centre": [-2.0, -1.5],
+        "common": {"temperature": 1.4, "shift": 0.1, "n": 90, "events": 31},
+        "scenarios": {"clinical_feature": {"temperature": 1.2, "shift": 0.0, "n": 60, "events": 25}},
+    },
+    "horizons": [
+        {"horizon_days": 365.25, "expected": 0.21, "observed": 0.2, "low": 0.15, "high": 0.27},
+        {"horizon_days": 730.5, "expected": 0.4, "observed": None, "low": None, "high": None},
+    ],
+    "slope": {"estimate": 0.93, "low": 0.7, "high": 1.2},
+    "d_calibration": {"rejected": 1, "folds": 5},
+    "coverage": {"estimate": 0.903, "low": 0.88, "high": 0.93},
+}
+
+
+def test_calibration_comes_back_beside_the_metrics(tmp_path: Path) -> None:
+    saved = save_bundle(tmp_path / "model", STUDY, _state(), None, replace(FACTS, calibration=CALIBRATION))
+    loaded = load_bundle(tmp_path / "model")
+    assert loaded.metrics == saved.metrics == FACTS.metrics
+    assert loaded.calibration == saved.calibration == CALIBRATION
+    bound = LowerBound(**CALIBRATION["lower_bound"])  # type: ignore[arg-type]
+    assert bound.days(np.array([[0.95, 0.5]]), [365.0, 730.0]).item() == pytest.approx(403.4, abs=1)
+
+
+def test_the_card_says_how_calibrated_a_model_is(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "known", STUDY, _state(), None, replace(FACTS, calibration=CALIBRATION))
+    card = (tmp_path / "known" / "model_card.md").read_text()
+    for part in (
+        "Deaths by 1 year: 21.0% expected, 20.0% [15.0%, 27.0%] observed.",
+        "Deaths by 2 years: 40.0% expected; nobody was followed so long.",
+        "Calibration slope 0.93 [0.70, 1.20]",
+        "rejected in 1 of 5 folds",
+        "reaches 0.112, at most day 700; from 90 patients with 31 deaths.",
+        "90.3% of held-out patients lived at least so long [88.0%, 93.0%].",
+        "clinical_feature 1.20, otherwise 1.40",
+    ):
+        assert part in card
+    save_bundle(tmp_path / "unknown", STUDY, _state(), None, FACTS)
+    assert "no predicted probability may be read" in (tmp_path / "unknown" / "model_card.md").read_text()
+    assert load_bundle(tmp_path / "unknown").calibration is None

@@ -1,15 +1,18 @@
-"""Calibration: what was observed in each third of predicted risk, beside what was predicted."""
+"""Calibration: deaths observed and predicted at a horizon, by third of predicted risk; calibration slope."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lifelines import KaplanMeierFitter
+import pandas as pd
+from lifelines import CoxPHFitter, KaplanMeierFitter
+from lifelines.exceptions import ConvergenceError, ConvergenceWarning
 
-from mmfed_common.metrics.estimate import Floats
+from mmfed_common.metrics.estimate import Estimate, Floats
 from mmfed_common.metrics.resampled import Bools
 
 THIRDS = ("low", "middle", "high")
@@ -46,24 +49,65 @@ def calibration_table(
     groups += [(name, third == k) for k, name in enumerate(THIRDS)]
     for column, horizon in enumerate(horizons_days):
         for name, chosen in groups:
-            if not chosen.any():
-                continue
-            expected = float(1.0 - survival[chosen, column].mean())
-            observed, low, high = _observed(time_days[chosen], event[chosen], float(horizon))
-            ratio = observed / expected if observed is not None and expected > 0 else None
-            rows.append(
-                {
-                    "horizon_days": float(horizon),
-                    "third": name,
-                    "n": int(chosen.sum()),
-                    "expected": expected,
-                    "observed": observed,
-                    "low": low,
-                    "high": high,
-                    "observed_over_expected": ratio,
-                }
-            )
+            if chosen.any():
+                found = observed_and_expected(
+                    survival[chosen, column], float(horizon), time_days[chosen], event[chosen]
+                )
+                rows.append({"horizon_days": float(horizon), "third": name, **found})
     return rows
+
+
+def observed_and_expected(
+    survival: Floats, horizon_days: float, time_days: Floats, event: Bools
+) -> dict[str, float | int | None]:
+    """Deaths by one horizon: observed (Kaplan–Meier, 95 % interval), predicted, and their ratio.
+
+    Parameters
+    ----------
+    survival, time_days, event
+        ``(patients,)``; survival is the predicted probability of being alive at the horizon.
+
+    Returns
+    -------
+    ``n``, ``expected``, ``observed``, ``low``, ``high`` (of observed), ``observed_over_expected``; None where
+    nobody was followed that far.
+    """
+    expected = float(1.0 - survival.mean())
+    observed, low, high = _observed(time_days, event, horizon_days)
+    ratio = observed / expected if observed is not None and expected > 0 else None
+    return {
+        "n": len(survival),
+        "expected": expected,
+        "observed": observed,
+        "low": low,
+        "high": high,
+        "observed_over_expected": ratio,
+    }
+
+
+def calibration_slope(predictor: Floats, time_days: Floats, event: Bools, fold: npt.NDArray[Any]) -> Estimate:
+    """Slope of a Cox regression on the predictor, each fold with its own baseline: 1 is right.
+
+    Below 1 the model is too sure of what tells patients apart, above 1 not sure enough (van Houwelingen
+    2000).
+
+    Parameters
+    ----------
+    predictor
+        ``(patients,)`` log of the predicted cumulative hazard at one horizon.
+    """
+    frame = pd.DataFrame({"x": predictor, "time": time_days, "event": event.astype(float), "fold": fold})
+    nothing = Estimate(None, None, None, len(frame), int(event.sum()))
+    if not event.any() or not (frame.groupby("fold")["x"].nunique() > 1).any():
+        return nothing
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of a predictor that hardly varies
+            model = CoxPHFitter().fit(frame, "time", "event", strata=["fold"])
+    except ConvergenceError:  # a predictor that orders the deaths perfectly has no finite slope
+        return nothing
+    low, high = (float(v) for v in model.confidence_intervals_.loc["x"])
+    return Estimate(float(model.params_["x"]), low, high, len(frame), int(event.sum()))
 
 
 def _observed(

@@ -11,6 +11,13 @@ from mmfed_common.command_line.output import AsJson, print_json, progress_bar, s
 from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, OutFolder, StudyFile
 
 
+class Calibration(StrEnum):
+    """Whose predictions calibrate a fold."""
+
+    cross_fitted = "cross-fitted"
+    nested = "nested"
+
+
 class Folds(StrEnum):
     """How patients are split."""
 
@@ -31,6 +38,14 @@ def compare(
     folds: Annotated[
         Folds | None, typer.Option(help="By default the cohort's own folds where it has them, else random.")
     ] = None,
+    calibration: Annotated[
+        Calibration,
+        typer.Option(
+            help="Who gives a fold its lower bounds and temperatures: the other folds' held-out patients, or "
+            "the same scored by models that did not train on the fold either (one training more a pair of "
+            "folds)."
+        ),
+    ] = Calibration.cross_fitted,
     workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train everything again, even what --out holds already.")
@@ -52,8 +67,10 @@ def compare(
         mmfed-simulate compare study.toml --cohort sites --out c --arms federated,local,pooled,cox_clinical
         mmfed-simulate compare study.toml --cohort sites --out c --arms federated,local,personalised --sites
         mmfed-simulate compare study.toml --cohort sites --out c --folds leave-site-out
+        mmfed-simulate compare study.toml --cohort sites --out c --calibration nested
     """
     from mmfed_simulations.cli.loading import load
+    from mmfed_simulations.evaluation.calibration_figures import calibration_summary
     from mmfed_simulations.evaluation.compare import compare as compare_arms
     from mmfed_simulations.evaluation.table import explanation, result_tables
     from mmfed_simulations.evaluation.worth_table import judged_sentence, site_tables, worth_sentences
@@ -68,6 +85,7 @@ def compare(
             out,
             arms=None if arms is None else [name.strip() for name in arms.split(",") if name.strip()],
             folds=None if folds is None else folds.value,
+            calibration=calibration.value,
             workers=workers,
             resume=not fresh,
             files=study.parent,
@@ -83,6 +101,8 @@ def compare(
         console.print(table)
     for table in site_tables(comparison.results) if sites else []:
         console.print(table)
+    for line in calibration_summary(comparison.results):
+        console.print(line, markup=False)
     console.print(explanation(comparison.results), markup=False)
     worth = comparison.results["worth"]
     for sentence in worth_sentences(worth):

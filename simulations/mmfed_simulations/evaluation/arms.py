@@ -35,7 +35,7 @@ from mmfed_simulations.evaluation.predictions import (
     KEYS,
     add_survival,
     network_frame,
-    scored_times,
+    predicted_times,
     truth_frame,
 )
 from mmfed_simulations.evaluation.site_data import join_patients, only_modalities, pooled_site
@@ -310,7 +310,7 @@ def _baseline(arm: str, fold: str, study: Study, sites: Sequence[SiteData], topo
     if arm == "logistic_clinical":
         return ArmResult(_logistic_rows(frame, study.contract, training, test, topology))
     fitted = fit_baseline(arm, training, topology, study.study.seed)
-    alive = fitted.survival(test, scored_times(study.contract))
+    alive = fitted.survival(test, predicted_times(study.contract))
     rows = add_survival(frame, study.contract, fitted.risk(test), alive)
     return ArmResult(rows, facts={"penalty": fitted.penalty})
 

@@ -31,7 +31,14 @@ from mmfed_simulations.evaluation.folds import (
     usual_rule,
 )
 from mmfed_simulations.evaluation.late_fusion import late_fusion
+from mmfed_simulations.evaluation.nested_calibration import nested_predictions
 from mmfed_simulations.evaluation.predictions import write_predictions
+from mmfed_simulations.evaluation.recalibration import (
+    Source,
+    for_release,
+    recalibrate,
+    released_calibration,
+)
 from mmfed_simulations.evaluation.results import (
     assemble_results,
     site_remark,
@@ -47,6 +54,7 @@ from mmfed_simulations.evaluation.tasks_cache import (
     cohort_digest,
     run_tasks,
 )
+from mmfed_simulations.evaluation.temperature_effect import temperature_effect
 from mmfed_simulations.evaluation.worth import hospital_worth
 from mmfed_simulations.evaluation.worth_table import worth_notes
 from mmfed_simulations.report import write_report
@@ -82,6 +90,7 @@ def compare(
     *,
     arms: Sequence[str] | None = None,
     folds: FoldRule | None = None,
+    calibration: Source = "cross-fitted",
     workers: int = 2,
     resume: bool = True,
     files: Path | None = None,
@@ -105,6 +114,9 @@ def compare(
         Names of arms; by default every arm that the study allows.
     folds
         ``"cohort"``, ``"random"`` or ``"leave-site-out"``; by default the cohort's folds where it has them.
+    calibration
+        Whose predictions give a fold its lower bounds and temperatures; see :mod:`.recalibration`.
+        ``"nested"`` trains the federated arm once more for every pair of folds.
     workers
         Processes, of one thread each.
     files
@@ -138,9 +150,12 @@ def compare(
     try:
         done, failures = run_tasks(inputs, tasks, workers, _logged(log, progress))
         _stop_if_federated_failed(failures)
+        nested = None
+        if calibration == "nested" and "federated" in chosen:
+            nested = nested_predictions(plan, topology, cache, workers, _logged(log, progress))
         trained = time.perf_counter() - begun
         found, notes = _assemble(chosen, plan, done, failures)
-        comparison = _score(study, plan, found, notes, out, {"training": trained})
+        comparison = _score(study, plan, found, notes, out, {"training": trained}, nested)
         released = [result for task, result in done.items() if task.arm == RELEASED]
         if released:
             release(plan.everybody.study, released[0], comparison.results, topology, out)
@@ -247,11 +262,14 @@ def _score(
     notes: Sequence[str],
     out: Path,
     timing: Mapping[str, float],
+    nested: pd.DataFrame | None,
 ) -> Comparison:
     begun = time.perf_counter()
-    predictions = pd.concat(
+    raw = pd.concat(
         [result.rows for results in found.values() for result in results.values()], ignore_index=True
     )
+    calibrated = recalibrate(study, raw, nested)
+    predictions = calibrated.predictions
     training = {f.name: Censoring(*training_follow_up(plan.cohort, plan.held_out(f))) for f in plan.folds}
     rounds = [row for result in found.get("federated", {}).values() for row in result.rounds]
     seconds = {
@@ -267,7 +285,10 @@ def _score(
         timing=dict(timing),
         rounds=rounds,
         notes=notes,
+        fitted=calibrated.fitted,
     )
+    results["temperature"] = without_nan(temperature_effect(study, raw, training, nested))
+    results["recalibration"] = without_nan(for_release(study, raw))
     own = [row for result in found.get(PERSONALISED, {}).values() for row in result.sites]
     results["worth"] = without_nan(hospital_worth(study, predictions, own))
     results["notes"] += worth_notes(results["worth"])
@@ -297,6 +318,7 @@ def release(
         held_out="The released weights were trained on all patients. The figures are those of "
         "cross-validation: " + results["held_out"],
         notes=results["notes"],
+        calibration=released_calibration(results),
     )
     folder = out / "model"
     save_bundle(folder, study, trained.weights, trained.scaling, facts, topology)

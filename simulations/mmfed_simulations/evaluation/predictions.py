@@ -1,8 +1,10 @@
 """The table of predictions: one row for each arm and held-out patient, truths beside predictions.
 
-Columns: ``arm``, ``fold``, ``site``, ``patient_id``; ``time_days``, ``event`` (missing where unknown),
-``risk_score`` (higher: earlier death expected), ``survival_<days>``; ``response_true`` (class name, empty
-where unknown), ``response_<class>``; ``toxicity_true_<label>`` (missing where unknown), ``toxicity_<label>``.
+Columns: ``arm``, ``fold``, ``site``, ``patient_id``; ``modalities`` that the patient has, joined by ``+``;
+``time_days``, ``event`` (missing where unknown), ``risk_score`` (higher: earlier death expected),
+``survival_<days>``, and in a comparison ``survival_lower_90`` (days that 90 % of patients live at least);
+``response_true`` (class name, empty where unknown), ``response_<class>``; ``toxicity_true_<label>`` (missing
+where unknown), ``toxicity_<label>``.
 It holds patients' outcomes, so it is written only where the run's owner holds the data.
 """
 
@@ -23,6 +25,9 @@ from mmfed_common.patients import PatientTensors
 from mmfed_common.tasks import survival
 
 KEYS = ["arm", "fold", "site", "patient_id"]
+MODALITIES = "modalities"
+LOWER_BOUND = "survival_lower_90"
+"""Days; the patient's bound may be the longest that can be told: "at least so long"."""
 
 
 def survival_column(days: float) -> str:
@@ -31,10 +36,17 @@ def survival_column(days: float) -> str:
 
 
 def scored_times(contract: Contract) -> Floats:
-    """Times at which survival is predicted and scored; see :func:`.metrics.evaluation_times`."""
+    """Times at which Brier scores are taken; see :func:`.metrics.evaluation_times`."""
     if contract.survival is None:
         return np.zeros(0)
     return evaluation_times(contract.survival.bins, contract.survival.horizons)
+
+
+def predicted_times(contract: Contract) -> Floats:
+    """Times at which survival is predicted: every edge of the bins, and the horizons; days."""
+    if contract.survival is None:
+        return np.zeros(0)
+    return np.array(sorted({*map(float, contract.survival.bins), *map(float, contract.survival.horizons)}))
 
 
 def truth_frame(
@@ -46,6 +58,7 @@ def truth_frame(
         {"arm": arm, "fold": fold, "site": list(sites), "patient_id": list(patients.patient_ids)}
     )
     frame["fold"] = frame["fold"].astype(str)
+    frame[MODALITIES] = modalities_of(patients)
     if contract.survival is not None:
         known = outcomes.survival_known.numpy().astype(bool)
         frame["time_days"] = np.where(known, outcomes.time_days.double().numpy(), np.nan)
@@ -61,9 +74,15 @@ def truth_frame(
     return frame
 
 
+def modalities_of(patients: PatientTensors) -> list[str]:
+    """Each patient's modalities of the study, joined by ``+``, e.g. ``clinical_feature+gene``."""
+    has = {name: node.has_modality().tolist() for name, node in patients.nodes.items()}
+    return ["+".join(name for name in has if has[name][k]) for k in range(len(patients))]
+
+
 def add_survival(frame: pd.DataFrame, contract: Contract, risk: Floats, alive: Floats) -> pd.DataFrame:
-    """Add risk scores ``(patients,)`` and survival ``(patients, times)`` at :func:`scored_times`."""
-    columns = {survival_column(days): alive[:, k] for k, days in enumerate(scored_times(contract))}
+    """Add risk scores ``(patients,)`` and survival ``(patients, times)`` at :func:`predicted_times`."""
+    columns = {survival_column(days): alive[:, k] for k, days in enumerate(predicted_times(contract))}
     return pd.concat([frame, pd.DataFrame({"risk_score": risk, **columns}, index=frame.index)], axis=1)
 
 
@@ -81,7 +100,7 @@ def network_frame(
     if contract.survival is not None and predictions.hazard_logits is not None:
         bins = contract.survival.bins
         logits = predictions.hazard_logits.detach().cpu()
-        alive = survival.survival_at(logits, bins, tuple(scored_times(contract).tolist()))
+        alive = survival.survival_at(logits, bins, tuple(predicted_times(contract).tolist()))
         risk = survival.risk_score(logits, bins)
         frame = add_survival(frame, contract, risk.double().numpy(), alive.double().numpy())
     if contract.response is not None and predictions.response_logits is not None:

@@ -13,11 +13,13 @@ import numpy as np
 from mmfed_common.bundle import software_versions
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
-from mmfed_common.metrics import Estimate, calibration_table, risk_thirds
+from mmfed_common.metrics import Estimate
 from mmfed_common.privacy import told_privacy
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.arm_names import description
-from mmfed_simulations.evaluation.predictions import known_survival, survival_matrix
+from mmfed_simulations.evaluation.calibration import calibration
+from mmfed_simulations.evaluation.predictions import known_survival
+from mmfed_simulations.evaluation.recalibration import Fitted
 from mmfed_simulations.evaluation.scores import Scoring
 
 REFERENCES = ("cox_clinical", "ridge_all", "pooled", "local", "logistic_clinical")
@@ -37,6 +39,7 @@ def assemble_results(
     rounds: Sequence[Mapping[str, Any]],
     notes: Sequence[str] = (),
     started_from: Mapping[str, Any] | None = None,
+    fitted: Mapping[str, Mapping[str, Fitted]] | None = None,
 ) -> dict[str, Any]:
     """Compute every figure of a run or comparison.
 
@@ -54,6 +57,8 @@ def assemble_results(
         Per-round metrics.
     started_from
         What was taken over from a released model.
+    fitted
+        Arm → fold → temperatures and lower bound of the predictions.
     """
     tasks = study.contract.tasks
     pairs = [
@@ -65,6 +70,13 @@ def assemble_results(
         for task in tasks
         for metric, estimate in scoring.differences(arm, reference, task).items()
     ]
+    arms = {
+        arm: {
+            task: {name: estimate.as_dict() for name, estimate in metrics.items()}
+            for task, metrics in scoring.estimates(arm).items()
+        }
+        for arm in scoring.arms
+    }
     results: dict[str, Any] = {
         "study": {
             "name": study.study.name,
@@ -79,18 +91,13 @@ def assemble_results(
         },
         "kind": kind,
         "held_out": held_out,
-        "arms": {
-            arm: {
-                task: {name: estimate.as_dict() for name, estimate in metrics.items()}
-                for task, metrics in scoring.estimates(arm).items()
-            }
-            for arm in scoring.arms
-        },
+        "arms": arms,
         "arm_descriptions": {arm: description(arm) for arm in scoring.arms},
         "paired": pairs,
         "per_fold": {arm: scoring.per_fold(arm) for arm in scoring.arms},
         "site_c_index": site_c_index(study, scoring),
-        "calibration": calibration(study, scoring),
+        "calibration": calibration(study, scoring, fitted or {}, arms, pairs),
+        "temperature": {},
         "sites": [dict(site) for site in sites],
         "rounds": [dict(row) for row in rounds],
         "timing": dict(timing),
@@ -135,28 +142,6 @@ def site_c_index(study: Study, scoring: Scoring) -> dict[str, dict[str, dict[str
 
 def _too_few(n: int, events: int) -> Estimate:
     return Estimate(None, None, None, n, events)
-
-
-def calibration(study: Study, scoring: Scoring) -> dict[str, list[dict[str, Any]]]:
-    """Arm → observed and expected deaths by third of predicted risk at each horizon."""
-    if study.contract.survival is None:
-        return {}
-    horizons = study.contract.survival.horizons
-    tables = {}
-    for arm in scoring.arms:
-        rows = scoring.predictions[scoring.predictions["arm"] == arm]
-        rows = rows[known_survival(rows)]
-        if rows.empty:
-            continue
-        risk = rows["risk_score"].to_numpy(np.float64)
-        tables[arm] = calibration_table(
-            survival_matrix(rows, horizons),
-            horizons,
-            rows["time_days"].to_numpy(np.float64),
-            rows["event"].to_numpy(np.float64) == 1.0,
-            risk_thirds(risk, rows["fold"].to_numpy()),
-        )
-    return tables
 
 
 def without_nan(content: Any) -> Any:

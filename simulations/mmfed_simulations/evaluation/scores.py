@@ -17,6 +17,7 @@ from mmfed_common.metrics import (
     auc_at,
     bootstrap_counts,
     combine,
+    coverage,
     harrell_c,
     integrated_brier,
     measure_labels,
@@ -30,6 +31,7 @@ from mmfed_common.metrics.estimate import Floats
 from mmfed_common.metrics.resampled import Bools
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.predictions import (
+    LOWER_BOUND,
     known_survival,
     scored_times,
     survival_column,
@@ -38,6 +40,8 @@ from mmfed_simulations.evaluation.predictions import (
 from mmfed_simulations.evaluation.within_site import within_site_c
 
 Metrics = dict[str, dict[Hashable, Measured]]
+COVERAGE = "coverage_90"
+"""Share of patients who live at least as long as their lower bound says; its aim is .90, not 1."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,7 @@ def scorable(rows: pd.DataFrame, task: str, contract: Contract) -> Bools:
 
 
 def survival_metrics(rows: pd.DataFrame, contract: Contract, training: Censoring) -> dict[str, Measured]:
-    """C (Harrell, Uno), AUC at each horizon, Brier scores of one arm in one fold.
+    """C (Harrell, Uno), AUC at each horizon, Brier scores and coverage of one arm in one fold.
 
     Uno's C counts deaths before the last horizon.
     """
@@ -224,4 +228,6 @@ def survival_metrics(rows: pd.DataFrame, contract: Contract, training: Censoring
         measured |= {"ibs": ibs, "ibs_against_kaplan_meier": relative}
     for days in horizons:
         measured[f"auc_{days:.10g}"] = auc_at(risk, time, event, training, days)
+    if LOWER_BOUND in rows and rows[LOWER_BOUND].notna().all():
+        measured[COVERAGE] = coverage(rows[LOWER_BOUND].to_numpy(np.float64), time, event, training)
     return measured

@@ -33,6 +33,8 @@ from mmfed_simulations.evaluation.predictions import write_predictions
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.site_data import sites_of
 
+FORMAT = 2
+"""Of what is kept; a result of another format is made again."""
 WEIGHTS, SCALING = "weights/", "scaling/"
 Progress = Callable[[int, int, str], None]
 """Called with tasks done, tasks in all, and what was done last."""
@@ -239,17 +241,21 @@ def write_result(stem: Path, result: ArmResult) -> None:
                 SCALING + name: value.contiguous() for name, value in result.scaling.to_arrays().items()
             }
         write_durably(stem.with_name(stem.name + ".safetensors"), save(tensors))
-    about = without_nan({"rounds": result.rounds, "sites": result.sites, "facts": result.facts})
+    about = without_nan(
+        {"format": FORMAT, "rounds": result.rounds, "sites": result.sites, "facts": result.facts}
+    )
     write_durably(stem.with_name(stem.name + ".json"), json.dumps(about).encode())
     write_predictions(result.rows, stem.with_name(stem.name + ".parquet"))
 
 
 def read_result(stem: Path) -> ArmResult | None:
-    """Read a result that was kept; None where there is none."""
+    """Read a result that was kept; None where there is none of this format."""
     table, about = stem.with_name(stem.name + ".parquet"), stem.with_name(stem.name + ".json")
     if not table.is_file() or not about.is_file():
         return None
     content: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
+    if content.get("format") != FORMAT:
+        return None
     result = ArmResult(pd.read_parquet(table), content["rounds"], content["sites"], content["facts"])
     model = stem.with_name(stem.name + ".safetensors")
     if model.is_file():

@@ -17,7 +17,7 @@ from mmfed_common.model_card import format_estimate, metric_name
 from mmfed_simulations.evaluation.arm_names import label
 from mmfed_simulations.evaluation.site_scores import MAIN
 from mmfed_simulations.evaluation.worth_table import COLUMNS, WHAT, judged_sentence, worth_sentences
-from mmfed_simulations.report import plots
+from mmfed_simulations.report import calibration_plots, plots
 from mmfed_simulations.report.site_plot import shown_sites, site_worth_plot
 
 MAIN_METRICS: dict[str, tuple[str, ...]] = {
@@ -175,7 +175,7 @@ def _differences(results: Mapping[str, Any]) -> dict[tuple[str, str, str, str], 
 def _calibrated(results: Mapping[str, Any]) -> dict[float, dict[str, Mapping[str, Any]]]:
     """Horizon → third of risk → row of the calibration table of the arm that is shown."""
     table: dict[float, dict[str, Mapping[str, Any]]] = {}
-    for row in results["calibration"].get(main_arm(results), []):
+    for row in results["calibration"].get(main_arm(results), {}).get("by_risk", []):
         table.setdefault(row["horizon_days"], {})[row["third"]] = row
     return table
 
@@ -215,10 +215,23 @@ def _pictures(
             f"{label(arm)} model, held-out patients, thirds of predicted risk within each fold. Bands: 95 %.",
         )
         found["calibration"] = (
-            plots.calibration_plot(results["calibration"].get(arm, [])),
+            plots.calibration_plot(results["calibration"].get(arm, {}).get("by_risk", [])),
             "Calibration",
             "Observed against predicted deaths by third of predicted risk at each horizon",
             "On the dashed line predictions are right on average. Observed: one minus Kaplan–Meier, 95 %.",
+        )
+        found["shares"] = (
+            calibration_plots.shares_plot(results["calibration"].get(arm, {})),
+            "Where on their curve patients die",
+            "Share of held-out patients who die in each tenth of their own predicted survival curve",
+            f"{label(arm)} model, held-out patients of all folds. With right curves each tenth holds "
+            "a tenth of the patients (dashed). Those censored are spread over what is left of their curve.",
+        )
+        found["coverage"] = (
+            calibration_plots.coverage_plot(results["calibration"]),
+            "Coverage of the 90 % lower bound on survival time",
+            "Share of held-out patients who lived at least as long as their lower bound, by arm and fold",
+            "Large mark and line: all folds with the 95 % interval; dots: single folds; dashed: the aim.",
         )
     return {
         key: Picture(title, _inline(svg), alternative, caption)

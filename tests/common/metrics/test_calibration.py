@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lifelines import KaplanMeierFitter
 
-from mmfed_common.metrics import calibration_table, risk_thirds
+from mmfed_common.metrics import calibration_slope, calibration_table, risk_thirds
 
 
 def test_thirds_are_within_folds_and_even() -> None:
@@ -40,3 +40,29 @@ def test_observed_and_expected() -> None:
     assert everyone["observed_over_expected"] == pytest.approx(1.0, abs=0.15)
     assert [row["observed"] for row in rows if row["horizon_days"] == 1600.0] == [None] * 4
     assert sum(row["n"] for row in rows[1:4]) == 300
+
+
+def _proportional(n: int, true_slope: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng(5)
+    predictor = random.normal(0, 1, n)
+    death = random.exponential(1000 * np.exp(-true_slope * predictor))
+    limit = random.uniform(200, 3000, n)
+    return predictor, np.minimum(death, limit), death <= limit
+
+
+@pytest.mark.parametrize("slope", [0.5, 1.0])
+def test_the_slope_of_a_predictor_is_found(slope: float) -> None:
+    predictor, time, event = _proportional(3000, slope)
+    fold = np.arange(3000) % 3
+    shifted = predictor + 5.0 * fold  # folds come from different models: their levels are not compared
+    found = calibration_slope(shifted, time, event, fold)
+    assert found.estimate == pytest.approx(slope, abs=0.06)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < slope < found.high
+
+
+def test_no_slope_without_deaths_or_without_differences() -> None:
+    predictor, time, event = _proportional(50, 1.0)
+    assert calibration_slope(predictor, time, np.zeros(50, dtype=bool), np.zeros(50)).estimate is None
+    assert calibration_slope(np.ones(50), time, event, np.zeros(50)).estimate is None

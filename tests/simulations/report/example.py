@@ -9,9 +9,11 @@ import pandas as pd
 
 from mmfed_common.metrics import Censoring
 from mmfed_common.study import Study
-from mmfed_simulations.evaluation.predictions import scored_times, survival_column
-from mmfed_simulations.evaluation.results import assemble_results
+from mmfed_simulations.evaluation.predictions import predicted_times, survival_column
+from mmfed_simulations.evaluation.recalibration import recalibrate
+from mmfed_simulations.evaluation.results import assemble_results, without_nan
 from mmfed_simulations.evaluation.scores import Scoring
+from mmfed_simulations.evaluation.temperature_effect import temperature_effect
 
 STUDY = Study.from_content(
     {
@@ -48,7 +50,7 @@ def example_predictions(n: int = 300, seed: int = 0) -> pd.DataFrame:
     )
     truth = np.where(random.random(n) < 0.8, random.choice(["none", "partial", "complete"], n), "")
     toxicity = random.random((n, 2)) < 0.3
-    times = scored_times(STUDY.contract)
+    times = predicted_times(STUDY.contract)
     frames = []
     for arm, noise in NOISE.items():
         risk = log_hazard + random.normal(0, noise, n)
@@ -56,6 +58,7 @@ def example_predictions(n: int = 300, seed: int = 0) -> pd.DataFrame:
         frame = pd.DataFrame({"arm": arm, "fold": (np.arange(n) % 5).astype(str), "site": site})
         frame["patient_id"] = [f"p{k:04d}" for k in range(n)]
         frame["time_days"], frame["event"], frame["risk_score"] = time, event, risk
+        frame["modalities"] = np.where(np.arange(n) % 3 == 0, "clinical_feature", "clinical_feature+gene")
         for days in times:
             frame[survival_column(days)] = np.exp(-(days / 1500) * np.exp(calm))
         if not arm.startswith(("cox", "ridge")):
@@ -109,7 +112,9 @@ def example_rounds() -> list[dict[str, Any]]:
 
 def example_results(predictions: pd.DataFrame | None = None) -> dict[str, Any]:
     """Every figure of the made-up comparison."""
-    frame = example_predictions() if predictions is None else predictions
+    raw = example_predictions() if predictions is None else predictions
+    calibrated = recalibrate(STUDY, raw)
+    frame = calibrated.predictions
     sites = [
         {
             "site": name,
@@ -129,7 +134,7 @@ def example_results(predictions: pd.DataFrame | None = None) -> dict[str, Any]:
             ("west", 45, ""),
         )
     ]
-    return assemble_results(
+    results = assemble_results(
         STUDY,
         Scoring(STUDY, frame, training_parts(frame)),
         kind="compare",
@@ -138,4 +143,7 @@ def example_results(predictions: pd.DataFrame | None = None) -> dict[str, Any]:
         timing={"training": 321.0, "scoring": 12.2},
         rounds=example_rounds(),
         notes=["The local arm is scored on 296 of 300 patients: one site is too small to train alone."],
+        fitted=calibrated.fitted,
     )
+    results["temperature"] = without_nan(temperature_effect(STUDY, raw, training_parts(raw)))
+    return results

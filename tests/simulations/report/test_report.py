@@ -59,7 +59,7 @@ def test_it_is_self_contained_and_well_formed(page: str) -> None:
 def test_every_picture_has_a_text_and_is_an_svg(page: str) -> None:
     parser = _Page()
     parser.feed(page)
-    assert len(parser.pictures) == 6
+    assert len(parser.pictures) == 8
     for picture in parser.pictures:
         assert len(picture["alt"] or "") > 20
         kind, content = (picture["src"] or "").split(",", 1)
