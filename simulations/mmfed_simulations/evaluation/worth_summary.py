@@ -8,6 +8,8 @@ from typing import Any
 from scipy.stats import binomtest
 
 from mmfed_simulations.evaluation.arm_names import PERSONALISED
+from mmfed_simulations.evaluation.site_labels import LEAST_EVENTS as LABEL_EVENTS
+from mmfed_simulations.evaluation.site_labels import LEAST_PATIENTS as LABEL_PATIENTS
 from mmfed_simulations.evaluation.site_scores import MAIN
 from mmfed_simulations.evaluation.worth import LEAST_EVENTS, LEAST_PATIENTS, PAIRS
 from mmfed_simulations.evaluation.worth_table import COLUMNS, EVENTS
@@ -15,6 +17,13 @@ from mmfed_simulations.evaluation.worth_table import COLUMNS, EVENTS
 TARGET = 0.8
 """Share of the judged sites at which the federation should be better than training alone."""
 TASK_WORDS = {"survival": "overall survival", "response": "response", "toxicity": "toxicity"}
+LABELS = (
+    f"Looked for at sites with at least {LABEL_PATIENTS} held-out patients, {LABEL_EVENTS} events and, for "
+    f"survival, {LABEL_EVENTS} censored. A site is named where its outcomes fit the federated model better "
+    "with a mistake in coding undone (death and censoring exchanged, risk in reversed order, classes "
+    "reversed, labels inverted): p below .05 after Holm over the sites. A small site, or one where the model "
+    "predicts little, can be flipped without being named."
+)
 COUNTED = ("judged", "better", "worse", "clearly_better", "clearly_worse")
 
 
@@ -69,10 +78,12 @@ def worth_text(figures: Mapping[str, Any]) -> str:
     ]
     for task, pairs in figures["together"].items():
         lines += _shares(task, pairs, figures)
-    for name, cohort in figures["cohorts"].items():
-        for task in figures["together"]:
+    for task in figures["together"]:
+        for name, cohort in figures["cohorts"].items():
             lines += _sites(name, cohort, task)
-        lines += _labels(cohort)
+    lines += ["## Labels that seem to be flipped", "", LABELS, ""]
+    for name, cohort in figures["cohorts"].items():
+        lines += _labels(name, cohort)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -98,8 +109,8 @@ def _shares(task: str, pairs: Mapping[str, Any], figures: Mapping[str, Any]) -> 
     lines = [
         f"## {TASK_WORDS[task].capitalize()}: at how many sites",
         "",
-        "| | metric | judged | better | share | clearly better | clearly worse |",
-        "|---|---|---|---|---|---|---|",
+        "| | metric | judged | better | worse | share better | clearly better | clearly worse |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for pair, metrics in pairs.items():
         first, second = (COLUMNS[arm] for arm in pair.split("-"))
@@ -108,8 +119,8 @@ def _shares(task: str, pairs: Mapping[str, Any], figures: Mapping[str, Any]) -> 
             if found["share"] is not None:
                 share = f"{found['share']:.0%} [{found['low']:.0%}, {found['high']:.0%}]"
             lines.append(
-                f"| {first} against {second} | {metric} | {found['judged']} | {found['better']} | {share} "
-                f"| {found['clearly_better']} | {found['clearly_worse']} |"
+                f"| {first} against {second} | {metric} | {found['judged']} | {found['better']} "
+                f"| {found['worse']} | {share} | {found['clearly_better']} | {found['clearly_worse']} |"
             )
     main = pairs.get("federated-local", {}).get(MAIN[task])
     if main is not None and main["share"] is not None:
@@ -143,10 +154,10 @@ def _sites(name: str, cohort: Mapping[str, Any], task: str) -> list[str]:
     return [*lines, "", "\\* judged", ""]
 
 
-def _labels(cohort: Mapping[str, Any]) -> list[str]:
+def _labels(name: str, cohort: Mapping[str, Any]) -> list[str]:
     if not cohort["named"]:
-        return [f"Labels: no site's seem to be flipped ({cohort['tests']} tests).", ""]
-    return [*(f"- Labels of {named['text']}" for named in cohort["named"]), ""]
+        return [f"- {name}: no site ({cohort['tests']} tests)."]
+    return [f"- {name}, {named['text']}" for named in cohort["named"]]
 
 
 def _figure(figure: Mapping[str, Any] | None, sign: str = "") -> str:

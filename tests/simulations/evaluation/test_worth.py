@@ -185,6 +185,7 @@ def test_several_cohorts_make_one_page(comparison: Comparison) -> None:
     assert twice["high"] - twice["low"] < once["high"] - once["low"]
     text = worth_text(figures)
     assert "### B, overall survival" in text
+    assert "- B: no site (" in text
     assert f"| {twice['judged']} | {twice['better']} |" in text
     assert ("met" if twice["share"] >= 0.8 else "missed") + "." in text
 
