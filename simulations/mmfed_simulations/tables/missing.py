@@ -129,11 +129,11 @@ def _over_draws(parts: Sequence[Difference]) -> Difference:
 
 
 def _turned(one: Difference) -> Difference:
-    """The difference the other way round."""
+    """The difference the other way round; taken from 0.0, so that no loss is +.000 and not -.000."""
     e = one.estimate
-    low, high = (None if bound is None else -bound for bound in (e.high, e.low))
-    value = None if e.estimate is None else -e.estimate
-    return Difference(Estimate(value, low, high, e.n, e.events), tuple(-draw for draw in one.draws))
+    low, high = (None if bound is None else 0.0 - bound for bound in (e.high, e.low))
+    value = None if e.estimate is None else 0.0 - e.estimate
+    return Difference(Estimate(value, low, high, e.n, e.events), tuple(0.0 - draw for draw in one.draws))
 
 
 def _line(shown: Modalities, result: RowResult) -> list[str]:

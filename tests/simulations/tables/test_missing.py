@@ -118,6 +118,8 @@ def test_the_page_gives_both_costs_in_each_cohort_and_over_them() -> None:
 )
 def test_the_page_says_whether_an_aim_was_reached(gap: float, word: str) -> None:
     page = Missing().page(rows_of("LUAD", gap, 0.0))
+    assert "| +.000 [-.010, +.010] |" in page
+    assert "-.000" not in page
     (line,) = [line for line in page.splitlines() if "missing in training, against none" in line]
     assert line.split("|")[4].strip().startswith(word)
 
