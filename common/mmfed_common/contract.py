@@ -117,11 +117,16 @@ class Relations(Section):
 
 
 class Survival(Section):
-    """Overall survival as discrete-time hazards: bin edges and horizons in days."""
+    """Overall survival as discrete-time hazards: bin edges and horizons in days.
+
+    ``censoring``: how far a patient counts who was alive when last seen. ``bin``: through the last whole bin.
+    ``day``: to that day, with the hazard rate constant within a bin.
+    """
 
     bins: Annotated[tuple[float, ...], Field(min_length=2)]
     horizons: tuple[float, ...] = (365.25, 1095.75, 1826.25)
     longest: float = 14600.0
+    censoring: Literal["bin", "day"] = "bin"
 
     @model_validator(mode="after")
     def _increasing(self) -> Self:

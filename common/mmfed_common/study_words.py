@@ -147,6 +147,9 @@ def start_in_words(study: Study) -> tuple[str, ...]:
     lines = [
         f"The weights start from a released model, the bundle {reference.sha256}; they come with round 1."
     ]
+    survival = study.contract.survival
+    if survival is not None and survival.censoring == "day":
+        lines.append("A patient who was alive when last seen counts to that day, not to the last whole bin.")
     if study.model.frozen:
         lines.append(f"Of it stays as it is: {', '.join(PARTS[part] for part in study.model.frozen)}.")
     return tuple(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ class MultimodalNetwork(nn.Module):
         contract, section = study.contract, study.model
         self.modalities = contract.node_types
         self.bins: tuple[float, ...] = () if contract.survival is None else contract.survival.bins
+        survival = contract.survival
+        self.censoring: Literal["bin", "day"] = "bin" if survival is None else survival.censoring
         self.kernel: str = section.kernel
         self.clinical = ClinicalBlock(contract, linear=section.clinical_path)
         others = any(name != CLINICAL for name in self.modalities)

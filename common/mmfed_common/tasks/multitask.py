@@ -31,7 +31,7 @@ def task_losses(
         known = outcomes.survival_known
         time = torch.where(known, outcomes.time_days, 0.0)
         event = torch.where(known, outcomes.event, 0.0)
-        cost = survival.hazard_loss(predictions.hazard_logits, time, event, model.bins)
+        cost = survival.hazard_loss(predictions.hazard_logits, time, event, model.bins, model.censoring)
         losses["survival"] = torch.where(known, cost, 0.0), known
     if predictions.response_logits is not None:
         losses["response"] = (

@@ -8,6 +8,7 @@ days; the first bin starts at 0. Within a bin the hazard rate is taken as consta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,11 +17,20 @@ from torch.nn import functional
 SMALLEST_RATE = 1e-4
 
 
-def hazard_loss(logits: Tensor, time_days: Tensor, event: Tensor, bins: Sequence[float]) -> Tensor:
+def hazard_loss(
+    logits: Tensor,
+    time_days: Tensor,
+    event: Tensor,
+    bins: Sequence[float],
+    censoring: Literal["bin", "day"] = "bin",
+) -> Tensor:
     """Negative log-likelihood of each patient.
 
     A patient who dies in a bin survives all bins before it and dies in it. A censored patient survives the
-    bins that lie wholly before the last day seen. Times beyond the last edge are censored at the last edge.
+    bins that lie wholly before the last day seen, and with ``censoring = "day"`` also the part of a bin that
+    was lived, as :func:`survival_at` has it. Without that part nobody who leaves within a bin counts as
+    having been at risk in it, and hazards come out too high where many leave. Times beyond the last edge are
+    censored at the last edge.
 
     Parameters
     ----------
@@ -30,6 +40,8 @@ def hazard_loss(logits: Tensor, time_days: Tensor, event: Tensor, bins: Sequence
         ``(patients,)`` follow-up in days; 1 where the event happened.
     bins
         Upper edges in days, increasing.
+    censoring
+        How far a censored patient counts.
 
     Returns
     -------
@@ -45,6 +57,10 @@ def hazard_loss(logits: Tensor, time_days: Tensor, event: Tensor, bins: Sequence
     at_risk = number < survived[:, None]
     dies = (number == died_in[:, None]) & died[:, None]
     cost = torch.where(at_risk, functional.softplus(logits), 0.0)
+    if censoring == "day":
+        starts = functional.pad(edges, (1, 0))[:-1]
+        part = ((time[:, None] - starts) / (edges - starts)).clamp(0.0, 1.0).to(logits.dtype)
+        cost = torch.where(died[:, None], cost, part * functional.softplus(logits))
     return (cost + torch.where(dies, functional.softplus(-logits), 0.0)).sum(dim=1)
 
 

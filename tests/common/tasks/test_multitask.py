@@ -14,7 +14,7 @@ from mmfed_common.model import Predictions
 from mmfed_common.patients import Outcomes
 from mmfed_common.tasks import multitask, response, toxicity
 
-MODEL: Any = SimpleNamespace(bins=(100.0, 300.0))
+MODEL: Any = SimpleNamespace(bins=(100.0, 300.0), censoring="bin")
 
 
 def _example(count: int = 8) -> tuple[Predictions, Outcomes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -40,6 +41,53 @@ def _logit(*hazards: float) -> Tensor:
 def test_loss_by_hand(time: float, event: float, expected: float) -> None:
     found = survival.hazard_loss(_logit(*HAZARDS), torch.tensor([time]), torch.tensor([event]), BINS)
     assert float(found) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("time", "event", "expected"),
+    [
+        (50.0, 0.0, -math.log(0.9) / 2),
+        (100.0, 0.0, -math.log(0.9)),
+        (250.0, 0.0, -math.log(0.9) - 0.75 * math.log(0.8)),
+        (600.0, 0.0, -math.log(0.9 * 0.8 * 0.5)),
+        (5000.0, 0.0, -math.log(0.9 * 0.8 * 0.5)),
+        (0.0, 0.0, 0.0),
+        (250.0, 1.0, -math.log(0.9 * 0.2)),
+        (5000.0, 1.0, -math.log(0.9 * 0.8 * 0.5)),
+    ],
+)
+def test_loss_to_the_day_by_hand(time: float, event: float, expected: float) -> None:
+    logits = _logit(*HAZARDS)
+    found = survival.hazard_loss(logits, torch.tensor([time]), torch.tensor([event]), BINS, "day")
+    assert float(found) == pytest.approx(expected, abs=1e-5)
+    if event == 0:
+        alive = survival.survival_at(logits, BINS, (time,))
+        assert float(found) == pytest.approx(-math.log(float(alive)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("censoring", "bias"), [("day", 0.0), ("bin", 0.05)])
+def test_hazards_of_patients_who_leave_within_a_bin(censoring: Literal["bin", "day"], bias: float) -> None:
+    """Everybody's hazard rate is 1/400 a day and most leave early: only to the day is it found again."""
+    generator = torch.Generator().manual_seed(0)
+    death = -400.0 * torch.log(torch.rand(20_000, generator=generator))
+    leaves = 500.0 * torch.rand(20_000, generator=generator)
+    time, event = torch.minimum(death, leaves), (death <= leaves).float()
+    logits = torch.zeros(1, len(BINS), requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
+
+    def step() -> Tensor:
+        optimiser.zero_grad()
+        everyone = logits.expand(len(time), -1)
+        loss = survival.hazard_loss(everyone, time, event, BINS, censoring).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(step)  # type: ignore[no-untyped-call]
+    found = float(survival.survival_at(logits.detach(), BINS, (300.0,)))
+    if bias:
+        assert found < math.exp(-300 / 400) - bias
+    else:
+        assert found == pytest.approx(math.exp(-300 / 400), abs=0.01)
 
 
 def test_curve_by_hand() -> None:
