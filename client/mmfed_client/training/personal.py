@@ -24,7 +24,7 @@ from mmfed_client.training.losses import each_loss
 from mmfed_client.training.reproducible import same_bits
 from mmfed_common.heldout import hash_fraction
 from mmfed_common.scaling import Scaling
-from mmfed_common.schedule import Place
+from mmfed_common.schedule import Place, trained_parameters
 from mmfed_common.study import Level, Study
 
 LEAST_GAIN = 1.0
@@ -106,20 +106,23 @@ def personalise(
     if len(site.fit) < rule.minimum_patients:
         return Personalised(kept, None, (), len(site.fit))
     used = site.scaling(scaling)
+    # What only pre-training needs is not in this model, and stays as it is.
+    start = {name: tensor for name, tensor in kept.items() if name in site.shapes}
     losses = {pull: np.zeros(len(site.fit)) for pull in rule.pulls}
-    before = _losses(site, weights, used, site.fit)
+    before = _losses(site, start, used, site.fit)
     for part in inner_folds(study, site):
         apart = data.held_out.copy()
         apart[site.fit[part]] = True
         inner = LocalSite(changed, replace(data, held_out=apart))
         for pull in rule.pulls:
-            moved = _moved(inner, weights, used, pull)
+            moved = _moved(inner, start, used, pull)
             losses[pull][part] = _losses(inner, moved, used, site.fit[part])
     trials = tuple(_trial(pull, before - after) for pull, after in losses.items())
     best = max(trials, key=lambda trial: trial.gain)
     if not best.gain > LEAST_GAIN * best.standard_error:
         return Personalised(kept, None, trials, len(site.fit))
-    return Personalised(_moved(site, weights, used, best.pull), best.pull, trials, len(site.fit))
+    moved = _moved(site, start, used, best.pull)
+    return Personalised(kept | moved, best.pull, trials, len(site.fit))
 
 
 def personal_study(study: Study) -> Study:
@@ -164,13 +167,21 @@ def inner_folds(study: Study, site: LocalSite) -> list[npt.NDArray[np.int64]]:
     return [np.sort(order[fold::count]) for fold in range(count)]
 
 
+def _heads(site: LocalSite) -> tuple[str, ...]:
+    """Names of the parameters that move, but for the tasks' weights."""
+    study = site.study
+    stage = study.training.stages[0]
+    every = trained_parameters(site.shapes, site.model.block_of, stage, study.privacy, study.model.frozen)
+    return tuple(name for name in every if TASK_WEIGHTS not in name.split("."))
+
+
 def _moved(
     site: LocalSite, weights: Mapping[str, Tensor], scaling: Scaling, pull: float
 ) -> dict[str, Tensor]:
     """All weights after training the heads on the site's ``fit`` patients."""
     place = Place.of(site.study.training, 1)
     update = train_round(site, weights, scaling, place, pull / len(site.fit))
-    heads = {n: t for n, t in update.trained.items() if TASK_WEIGHTS not in n.split(".")}
+    heads = {name: update.trained[name] for name in _heads(site)}
     return {name: heads.get(name, tensor).detach().cpu().clone() for name, tensor in weights.items()}
 
 

@@ -102,6 +102,23 @@ def test_linear_leaves_the_gates_of_the_full_block() -> None:
     assert not any(name.startswith("full.") for name in moved)
 
 
+def test_after_pre_training_what_only_that_needs_stays() -> None:
+    stages = [
+        {"level": "full", "rounds": 1, "objective": "masked_nodes"},
+        {"level": "clinical", "rounds": 1},
+        {"level": "full", "rounds": 1},
+    ]
+    study = gene_study(training={"stages": stages, "batch": 0})
+    data = site_data(study)
+    weights = fitted(study, data)
+    decoders = [name for name in weights if "decoders" in name]
+    assert decoders
+    found = own(study, data, weights)
+    assert found.pull is not None
+    assert set(found.weights) == set(weights)
+    assert all(torch.equal(found.weights[name], weights[name]) for name in decoders)
+
+
 def test_a_strong_pull_holds_the_head_near_the_federated_one() -> None:
     def distance(pull: float) -> float:
         study = small_study(**ROUND, personal={"pulls": [pull]})
