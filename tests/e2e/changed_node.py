@@ -29,7 +29,8 @@ def start_changed(federation: Federation, site: str, module: str, *own: str) -> 
     from mmfed_simulations.processes.programs import Program
 
     words = [*own, "start", "--home", str(federation.site_home(site))]
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    paths = (str(ROOT), os.environ.get("PYTHONPATH", ""))
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     log = federation.folder / f"{site}.log"
     federation.sites[site] = Program([sys.executable, "-m", module, *words], log, environment)
 
