@@ -14,13 +14,14 @@ from mmfed_common.signed_study import SignedStudy
 
 
 def main() -> None:
-    """``supervising.py HOME OFFER``."""
+    """``supervising.py HOME OFFER [SLOW]``; SLOW: seconds between two questions while a node is connected."""
     home, offer = SiteHome(Path(sys.argv[1])), Path(sys.argv[2])
 
     def ask() -> SignedStudy | None:
         return read_signed(offer) if offer.exists() else None
 
-    supervise.INTERVAL_SECONDS = supervise.SLOW_SECONDS = offers.INTERVAL_SECONDS = 0.2
+    supervise.INTERVAL_SECONDS = offers.INTERVAL_SECONDS = 0.2
+    supervise.SLOW_SECONDS = float(sys.argv[3]) if len(sys.argv) > 3 else 0.2
     supervisor = Supervisor(home, ask, Settings())
     signal.signal(signal.SIGTERM, lambda *_: supervisor.stop())
     supervisor.run()

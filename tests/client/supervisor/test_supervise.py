@@ -43,10 +43,10 @@ ENDLESS = one_column_study(
 class Running:
     """A site's program, and what it says about itself."""
 
-    def __init__(self, site: JoinedHome, offer: Path) -> None:
+    def __init__(self, site: JoinedHome, offer: Path, *words: str) -> None:
         self.home: SiteHome = site.home
         script = Path(__file__).with_name("supervising.py")
-        command = [sys.executable, str(script), str(site.home.path), str(offer)]
+        command = [sys.executable, str(script), str(site.home.path), str(offer), *words]
         self.process = subprocess.Popen(
             command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE
         )
@@ -68,14 +68,14 @@ class Running:
 
 
 @contextmanager
-def running(site: JoinedHome, study: Study | None = None) -> Iterator[Running]:
-    """Run the program; if a study is given it is offered and approved."""
+def running(site: JoinedHome, study: Study | None = None, *words: str) -> Iterator[Running]:
+    """Run the program; if a study is given it is offered and approved. The words are the program's own."""
     offer = site.folder / "offer.json"
     if study is not None:
         signed = site.sign(study)
         offer.write_text(signed.to_json())
         approve(site.home, site.ledger, signed, "Ada")
-    found = Running(site, offer)
+    found = Running(site, offer, *words)
     try:
         yield found
     finally:
@@ -175,6 +175,22 @@ def test_revocation_stops_a_training_that_would_never_end_within_ten_seconds(
         asking.join(30)
         assert [entry.kind for entry in site.ledger.entries()] == ["approval", "revocation"]
         assert all(answer.has_error() for answer in answers)
+
+
+@pytest.mark.slow
+def test_a_site_that_is_asked_about_the_next_study_goes_over_to_it_at_once(
+    site: JoinedHome, small: SmallLink
+) -> None:
+    with small.open() as link, running(site, STUDY, "600") as program:
+        first = program.reaches(lambda s: s.state is State.ready)
+        wait_until(lambda: SITE in link.online())
+        signed = site.sign(ENDLESS)
+        approve(site.home, site.ledger, signed, "Ada")
+        (site.folder / "offer.json").write_text(signed.to_json())
+        (answer,) = link.grid().stream([question(m.HELLO, link, ENDLESS, 0)], 30)
+        assert (answer.error.reason or "").startswith("MMF-405")
+        second = program.reaches(lambda s: s.state is State.ready and s.study_hash == ENDLESS.hash)
+        assert second.node_pid != first.node_pid
 
 
 @pytest.mark.slow

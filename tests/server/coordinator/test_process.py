@@ -101,6 +101,22 @@ def test_a_study_that_is_taken_off_makes_way_and_goes_on_later(
         assert running.end(signal.SIGTERM)[0] == 0
 
 
+def test_a_study_that_cannot_be_run_does_not_hold_up_the_next(
+    federation: Federation, study: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second.toml"
+    second.write_text(study_template("second", 1))
+    for path in (study, second):
+        assert run(["study", "submit", str(path), "--dir", str(federation.path)]) == 0
+    federation.study_file(Study.load(study).hash).unlink()
+    with server(federation) as running:
+        running.wait_until(lambda status: status.get("study", {}).get("name") == "second")
+        running.wait_until(lambda status: status["state"] == "waiting")
+        assert view_of(federation).waiting == []
+    lines = map(json.loads, (federation.path / "log.jsonl").read_text().splitlines())
+    assert [line["code"] for line in lines if line["event"] == "run failed"] == ["MMF-551"]
+
+
 def test_a_signature_that_ended_is_a_warning(federation: Federation, study: Path) -> None:
     issued = utc_now() - timedelta(days=1)
     keep_study(
