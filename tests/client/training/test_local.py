@@ -12,7 +12,8 @@ from tests.simulations.small_federation import gene_study, small_patients, small
 from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite, train_round
 from mmfed_client.training.local import batches
-from mmfed_client.training.losses import loss_of
+from mmfed_client.training.losses import LossSum, loss_of
+from mmfed_client.training.reproducible import same_bits
 from mmfed_common.errors import MmfedError
 from mmfed_common.patients import NodeTensors
 from mmfed_common.scaling import Moments, Scaling
@@ -202,3 +203,21 @@ def test_an_evaluation_leaves_out_what_only_a_few_patients_have() -> None:
     outcomes.response[site.test[0]] = 2
     assert loss_of(site, model, scaling, stage, site.test, minimum_cell=2) == nobody
     assert somebody != nobody
+
+
+def test_an_evaluation_without_outcomes_leaves_out_features_that_only_a_few_patients_have() -> None:
+    stage = Stage(level="full", rounds=1, objective="masked_nodes")
+    study = gene_study(training={"stages": [stage.model_dump(mode="json")], "batch": 8})
+    site = local_site(study, 60)
+    gene = site.patients.nodes["gene"]
+    gene.present[:, 0] = False
+    gene.present[site.test[0], 0] = True
+    scaling, model = scaling_of(site), site.model
+
+    def loss(value: float, cell: int) -> LossSum:
+        gene.values[site.test[0], 0] = value
+        with same_bits(1):
+            return loss_of(site, model, scaling, stage, site.test, minimum_cell=cell)
+
+    assert loss(1.0, 2) == loss(50.0, 2)
+    assert loss(1.0, 1) != loss(50.0, 1)
