@@ -162,7 +162,8 @@ def _summary(found: Mapping[str, RowResult]) -> str:
     for name, (aim, by_cohort) in wanted.items():
         each = [figure(by_cohort[c].estimate, "+") if c in by_cohort else "" for c in COHORTS]
         mean = mean_difference(list(by_cohort.values())) if by_cohort else None
-        lines.append([name, f"at most {aim}", figure(mean, "+"), _reached(mean, aim), *each])
+        some = f" ({len(by_cohort)} cohorts)" if len(by_cohort) < len(COHORTS) else ""
+        lines.append([name, f"at most {aim}", figure(mean, "+") + some, _reached(mean, aim), *each])
     return grid(["cost in C-index", "aim", "mean", "reached", *COHORTS], lines)
 
 

@@ -101,7 +101,7 @@ def test_the_page_gives_both_costs_in_each_cohort_and_over_them() -> None:
     page = Missing().page(rows_of("LUAD", 0.004, 0.012) | rows_of("KIRC", 0.008, 0.002))
     omics, training = (line for line in page.splitlines() if "| at most" in line)
     assert [cell.strip() for cell in omics.split("|")[2:7]] == [
-        "at most 0.015", "+.007 [-.003, +.017]", "yes; its interval reaches beyond",
+        "at most 0.015", "+.007 [-.003, +.017] (2 cohorts)", "yes; its interval reaches beyond",
         "+.012 [+.002, +.022]", "",
     ]  # fmt: skip
     assert "+.006 [-.004, +.016]" in training
