@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +104,21 @@ def test_a_broken_index_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(ModelError) as caught:
         load_bundle(tmp_path / "model")
     assert caught.value.code == "MMF-606"
+
+
+def test_a_bundle_outlives_new_keys_of_studies(tmp_path: Path) -> None:
+    """As an earlier version wrote it, which did not know a key that has a default now."""
+    folder = tmp_path / "model"
+    save_bundle(folder, STUDY, _state(), _scaling(), FACTS)
+    old = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    del old["training"]["pretraining"]
+    document = json.dumps(old, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    (folder / "study.json").write_bytes(document)
+    index = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    digest = hashlib.sha256(document).hexdigest()
+    index["study"]["hash"] = index["files"]["study.json"] = digest
+    (folder / "bundle.json").write_text(json.dumps(index), encoding="utf-8")
+    assert load_bundle(folder).study == STUDY
 
 
 def test_a_study_swapped_together_with_its_hash_is_refused(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def on(federation: Federation) -> tuple[str, str]:
     return status["study"].get("name", ""), status["state"]
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.timeout(900)
 def test_a_second_study_is_submitted_approved_ahead_and_run_without_a_restart(tmp_path: Path) -> None:
     first = write_plain_consortium(tmp_path / "consortium", SHORT, sites=2, least=2)

@@ -84,7 +84,7 @@ def refuses(federation: Federation, site: str) -> None:
     assert [body["code"] for body in bodies(federation, site, "refusal")] == ["MMF-396"]
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 @pytest.mark.timeout(600)
 def test_shared_noise_is_paid_told_and_refused_where_it_is_not_allowed(tmp_path: Path) -> None:
     there = write_shared(tmp_path / "consortium")

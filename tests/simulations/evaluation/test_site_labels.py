@@ -167,8 +167,7 @@ def test_a_site_with_too_few_patients_or_events_is_not_tested() -> None:
     assert {test["site"] for test in tests} == {"hospital-0"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.e2e)])
 def test_a_whole_comparison_names_the_planted_site_and_none_without(seed: int, tmp_path: Path) -> None:
     """With models that the flipped site helped to train."""
     clean = hospitals.hospitals(SIZES, seed)
