@@ -64,9 +64,9 @@ def missing(
         mmfed-simulate missing study.toml --cohort sites --out m --folds leave-site-out --json
     """
     from mmfed_simulations.cli.loading import load
-    from mmfed_simulations.evaluation.missing import SHARES
-    from mmfed_simulations.evaluation.missing import missing as measure
-    from mmfed_simulations.evaluation.missing_table import missing_explanation, missing_tables
+    from mmfed_simulations.evaluation.gaps.missing import SHARES
+    from mmfed_simulations.evaluation.gaps.missing import missing as measure
+    from mmfed_simulations.evaluation.gaps.table import missing_explanation, missing_tables
 
     loaded = load(study, cohort, data)
     with progress_bar() as bar:

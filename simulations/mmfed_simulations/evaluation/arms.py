@@ -30,7 +30,7 @@ from mmfed_simulations.evaluation.baselines import (
     fit_logistic,
 )
 from mmfed_simulations.evaluation.features import FeatureTable
-from mmfed_simulations.evaluation.hidden import Modalities, joined, showing
+from mmfed_simulations.evaluation.gaps.hidden import Modalities, joined, showing
 from mmfed_simulations.evaluation.predictions import (
     KEYS,
     add_survival,

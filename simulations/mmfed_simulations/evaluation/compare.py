@@ -31,9 +31,9 @@ from mmfed_simulations.evaluation.folds import (
     usual_rule,
 )
 from mmfed_simulations.evaluation.late_fusion import late_fusion
-from mmfed_simulations.evaluation.nested_calibration import nested_predictions
+from mmfed_simulations.evaluation.calibrating.nested import nested_predictions
 from mmfed_simulations.evaluation.predictions import write_predictions
-from mmfed_simulations.evaluation.recalibration import (
+from mmfed_simulations.evaluation.calibrating.recalibration import (
     Source,
     for_release,
     recalibrate,
@@ -54,9 +54,9 @@ from mmfed_simulations.evaluation.tasks_cache import (
     cohort_digest,
     run_tasks,
 )
-from mmfed_simulations.evaluation.temperature_effect import temperature_effect
-from mmfed_simulations.evaluation.worth import hospital_worth
-from mmfed_simulations.evaluation.worth_table import worth_notes
+from mmfed_simulations.evaluation.calibrating.temperature_effect import temperature_effect
+from mmfed_simulations.evaluation.hospital.worth import hospital_worth
+from mmfed_simulations.evaluation.hospital.table import worth_notes
 from mmfed_simulations.report import write_report
 
 SLOWEST_FIRST = (RELEASED, "federated", "attention_fusion", "pooled", "local")

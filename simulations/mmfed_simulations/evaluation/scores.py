@@ -37,7 +37,7 @@ from mmfed_simulations.evaluation.predictions import (
     survival_column,
     survival_matrix,
 )
-from mmfed_simulations.evaluation.within_site import within_site_c
+from mmfed_simulations.evaluation.hospital.within_site import within_site_c
 
 Metrics = dict[str, dict[Hashable, Measured]]
 COVERAGE = "coverage_90"

@@ -15,7 +15,7 @@ from mmfed_common.contract import Contract
 from mmfed_common.patients import PatientTensors
 from mmfed_common.study import Study
 from mmfed_common.topology import EdgeList, Topology
-from mmfed_simulations.evaluation.hidden import NOTHING, Hidden, without_in_training
+from mmfed_simulations.evaluation.gaps.hidden import NOTHING, Hidden, without_in_training
 
 POOLED_SITE = "pooled"
 

@@ -27,8 +27,8 @@ from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.arm_names import PERSONALISED
 from mmfed_simulations.evaluation.arms import ArmResult, run_arm
 from mmfed_simulations.evaluation.folds import Fold
-from mmfed_simulations.evaluation.hidden import NOTHING, Hidden
-from mmfed_simulations.evaluation.personal import personalised_arm
+from mmfed_simulations.evaluation.gaps.hidden import NOTHING, Hidden
+from mmfed_simulations.evaluation.hospital.personal import personalised_arm
 from mmfed_simulations.evaluation.predictions import write_predictions
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.site_data import sites_of

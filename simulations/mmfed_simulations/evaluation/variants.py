@@ -12,7 +12,7 @@ from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.arms import ArmResult
 from mmfed_simulations.evaluation.folds import Fold, FoldPlan
-from mmfed_simulations.evaluation.hidden import NOTHING, Hidden, Modalities, joined
+from mmfed_simulations.evaluation.gaps.hidden import NOTHING, Hidden, Modalities, joined
 from mmfed_simulations.evaluation.tasks_cache import Inputs, Progress, Task, cohort_digest, run_tasks
 
 

@@ -15,8 +15,8 @@ from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.model_card import format_estimate, metric_name
 from mmfed_simulations.evaluation.arm_names import label
-from mmfed_simulations.evaluation.site_scores import MAIN
-from mmfed_simulations.evaluation.worth_table import COLUMNS, WHAT, judged_sentence, worth_sentences
+from mmfed_simulations.evaluation.hospital.scores import MAIN
+from mmfed_simulations.evaluation.hospital.table import COLUMNS, WHAT, judged_sentence, worth_sentences
 from mmfed_simulations.report import calibration_plots, plots
 from mmfed_simulations.report.site_plot import shown_sites, site_worth_plot
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmfed_simulations.evaluation.arm_names import PERSONALISED, label
-from mmfed_simulations.evaluation.site_scores import MAIN
+from mmfed_simulations.evaluation.hospital.scores import MAIN
 from mmfed_simulations.report.style import ACCENT, INK, MUTED, empty_figure, svg_text
 
 LOOKS: dict[str, tuple[str, str, float]] = {

@@ -11,9 +11,9 @@ import pandas as pd
 from mmfed_common.metrics import Estimate
 from mmfed_simulations.evaluation.arm_names import MODALITIES
 from mmfed_simulations.evaluation.folds import FoldPlan, plan_folds
-from mmfed_simulations.evaluation.hidden import Modalities, subsets
-from mmfed_simulations.evaluation.missing import only_name, trained_name, with_gaps, without_omics
-from mmfed_simulations.evaluation.missing_table import shown_label
+from mmfed_simulations.evaluation.gaps.hidden import Modalities, subsets
+from mmfed_simulations.evaluation.gaps.missing import only_name, trained_name, with_gaps, without_omics
+from mmfed_simulations.evaluation.gaps.table import shown_label
 from mmfed_simulations.evaluation.tasks_cache import cohort_digest
 from mmfed_simulations.evaluation.variants import Variant, as_is, shown_name, train_variants
 from mmfed_simulations.tables.across import Difference, mean_difference

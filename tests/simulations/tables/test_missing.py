@@ -11,8 +11,8 @@ from tests.simulations.evaluation.toy_cohort import STUDY, toy_cohort, toy_topol
 
 from mmfed_common.metrics import Estimate
 from mmfed_simulations.consortium import LoadedConsortium
-from mmfed_simulations.evaluation.hidden import Modalities, subsets
-from mmfed_simulations.evaluation.missing import missing, trained_name
+from mmfed_simulations.evaluation.gaps.hidden import Modalities, subsets
+from mmfed_simulations.evaluation.gaps.missing import missing, trained_name
 from mmfed_simulations.tables.across import Difference
 from mmfed_simulations.tables.cohorts import COHORTS, Places
 from mmfed_simulations.tables.missing import DRAWS, ONLY, Missing, costs, modalities_of

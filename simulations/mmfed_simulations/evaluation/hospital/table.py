@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from mmfed_simulations.evaluation.arm_names import PERSONALISED
-from mmfed_simulations.evaluation.site_scores import MAIN
+from mmfed_simulations.evaluation.hospital.scores import MAIN
 from mmfed_simulations.evaluation.table import HEADINGS, TITLES, two_lines
 
 COLUMNS: dict[str, str] = {"local": "alone", "federated": "federated", PERSONALISED: "own head"}

@@ -9,14 +9,14 @@ from tests.simulations.report import example
 
 from mmfed_common.metrics import Censoring
 from mmfed_common.study import Study
-from mmfed_simulations.evaluation.calibration import calibration
-from mmfed_simulations.evaluation.calibration_figures import (
+from mmfed_simulations.evaluation.calibrating.calibration import calibration
+from mmfed_simulations.evaluation.calibrating.figures import (
     calibration_figures,
     calibration_summary,
     calibration_text,
 )
 from mmfed_simulations.evaluation.predictions import LOWER_BOUND, predicted_times, survival_column
-from mmfed_simulations.evaluation.recalibration import (
+from mmfed_simulations.evaluation.calibrating.recalibration import (
     TEST_FOLD,
     for_release,
     recalibrate,
@@ -24,7 +24,7 @@ from mmfed_simulations.evaluation.recalibration import (
 )
 from mmfed_simulations.evaluation.results import assemble_results
 from mmfed_simulations.evaluation.scores import Scoring
-from mmfed_simulations.evaluation.temperature_effect import temperature_effect
+from mmfed_simulations.evaluation.calibrating.temperature_effect import temperature_effect
 
 STUDY = example.STUDY.with_changes(evaluation={"bootstrap": 60})
 SCALE = 1500.0

@@ -20,11 +20,11 @@ from mmfed_simulations.evaluation.predictions import (
     scored_times,
     truth_frame,
 )
-from mmfed_simulations.evaluation.site_labels import (
+from mmfed_simulations.evaluation.hospital.labels import (
     at_risk_parts,
     suspicious_labels,
 )
-from mmfed_simulations.evaluation.site_scores import site_metrics
+from mmfed_simulations.evaluation.hospital.scores import site_metrics
 
 SIZES = (160, 120, 90, 90, 70, 60, 50, 30)
 CONTRACT = hospitals.STUDY.contract

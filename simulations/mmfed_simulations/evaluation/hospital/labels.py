@@ -39,14 +39,14 @@ from mmfed_common.randomness import numpy_generator
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.predictions import survival_column
 from mmfed_simulations.evaluation.scores import scorable
-from mmfed_simulations.evaluation.site_scores import (
+from mmfed_simulations.evaluation.hospital.scores import (
     informative,
     response_chances,
     response_truth,
     toxicity_chances,
     toxicity_truth,
 )
-from mmfed_simulations.evaluation.within_site import label_pairs, survival_pairs
+from mmfed_simulations.evaluation.hospital.within_site import label_pairs, survival_pairs
 
 LEAST_PATIENTS, LEAST_EVENTS = 20, 10
 RESAMPLES = 10_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mmfed_simulations.evaluation.missing_table import missing_explanation, missing_tables
+from mmfed_simulations.evaluation.gaps.table import missing_explanation, missing_tables
 
 
 def figure(estimate: float | None, below: float = 0.02, above: float = 0.03) -> dict[str, Any]:

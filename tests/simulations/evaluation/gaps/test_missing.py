@@ -20,7 +20,7 @@ from mmfed_common.heldout import hash_fraction
 from mmfed_common.patients import NodeTensors, PatientTensors
 from mmfed_common.study import Study
 from mmfed_common.tasks import survival
-from mmfed_simulations.evaluation.missing import missing
+from mmfed_simulations.evaluation.gaps.missing import missing
 from mmfed_simulations.evaluation.site_data import only_nodes, sites_of
 from mmfed_simulations.run import RunResult, run_study
 

@@ -13,8 +13,8 @@ from mmfed_common.metrics.estimate import Floats
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.arm_names import PERSONALISED
 from mmfed_simulations.evaluation.scores import scorable
-from mmfed_simulations.evaluation.site_labels import suspicious_labels
-from mmfed_simulations.evaluation.site_scores import LOWER_IS_BETTER, MAIN, informative, site_metrics
+from mmfed_simulations.evaluation.hospital.labels import suspicious_labels
+from mmfed_simulations.evaluation.hospital.scores import LOWER_IS_BETTER, MAIN, informative, site_metrics
 
 ARMS = ("local", "federated", PERSONALISED)
 PAIRS = (("federated", "local"), (PERSONALISED, "federated"), (PERSONALISED, "local"))

@@ -20,7 +20,7 @@ from mmfed_common.study import Study
 from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX
 from mmfed_simulations.evaluation.folds import FoldPlan, FoldRule, plan_folds, training_follow_up, usual_rule
-from mmfed_simulations.evaluation.hidden import Hidden, Modalities, joined, subsets
+from mmfed_simulations.evaluation.gaps.hidden import Hidden, Modalities, joined, subsets
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.scores import Scoring
 from mmfed_simulations.evaluation.tasks_cache import Progress

@@ -19,7 +19,7 @@ from mmfed_common.patients import PatientTensors
 from mmfed_common.scaling import Moments, Scaling
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.folds import plan_folds
-from mmfed_simulations.evaluation.hidden import (
+from mmfed_simulations.evaluation.gaps.hidden import (
     NOTHING,
     Hidden,
     joined,

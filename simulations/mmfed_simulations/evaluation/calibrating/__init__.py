@@ -1,0 +1,1 @@
+"""How far predicted survival can be believed: calibration, temperatures, lower bounds on survival time."""
