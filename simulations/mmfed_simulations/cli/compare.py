@@ -72,8 +72,8 @@ def compare(
     from mmfed_simulations.cli.loading import load
     from mmfed_simulations.evaluation.calibrating.figures import calibration_summary
     from mmfed_simulations.evaluation.compare import compare as compare_arms
-    from mmfed_simulations.evaluation.table import explanation, result_tables
     from mmfed_simulations.evaluation.hospital.table import judged_sentence, site_tables, worth_sentences
+    from mmfed_simulations.evaluation.table import explanation, result_tables
 
     loaded = load(study, cohort, data)
     with progress_bar() as bar:

@@ -22,6 +22,14 @@ from mmfed_common.topology import Topology
 from mmfed_server.record.events import EVENTS_FILE, EventLog
 from mmfed_simulations.evaluation.arm_names import PERSONALISED, SINGLE_PREFIX, label
 from mmfed_simulations.evaluation.arms import RELEASED, ArmResult, default_arms
+from mmfed_simulations.evaluation.calibrating.nested import nested_predictions
+from mmfed_simulations.evaluation.calibrating.recalibration import (
+    Source,
+    for_release,
+    recalibrate,
+    released_calibration,
+)
+from mmfed_simulations.evaluation.calibrating.temperature_effect import temperature_effect
 from mmfed_simulations.evaluation.folds import (
     Fold,
     FoldPlan,
@@ -30,15 +38,10 @@ from mmfed_simulations.evaluation.folds import (
     training_follow_up,
     usual_rule,
 )
+from mmfed_simulations.evaluation.hospital.table import worth_notes
+from mmfed_simulations.evaluation.hospital.worth import hospital_worth
 from mmfed_simulations.evaluation.late_fusion import late_fusion
-from mmfed_simulations.evaluation.calibrating.nested import nested_predictions
 from mmfed_simulations.evaluation.predictions import write_predictions
-from mmfed_simulations.evaluation.calibrating.recalibration import (
-    Source,
-    for_release,
-    recalibrate,
-    released_calibration,
-)
 from mmfed_simulations.evaluation.results import (
     assemble_results,
     site_remark,
@@ -54,9 +57,6 @@ from mmfed_simulations.evaluation.tasks_cache import (
     cohort_digest,
     run_tasks,
 )
-from mmfed_simulations.evaluation.calibrating.temperature_effect import temperature_effect
-from mmfed_simulations.evaluation.hospital.worth import hospital_worth
-from mmfed_simulations.evaluation.hospital.table import worth_notes
 from mmfed_simulations.report import write_report
 
 SLOWEST_FIRST = (RELEASED, "federated", "attention_fusion", "pooled", "local")

@@ -18,8 +18,8 @@ from mmfed_common.privacy import told_privacy
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.arm_names import description
 from mmfed_simulations.evaluation.calibrating.calibration import calibration
-from mmfed_simulations.evaluation.predictions import known_survival
 from mmfed_simulations.evaluation.calibrating.recalibration import Fitted
+from mmfed_simulations.evaluation.predictions import known_survival
 from mmfed_simulations.evaluation.scores import Scoring
 
 REFERENCES = ("cox_clinical", "ridge_all", "pooled", "local", "logistic_clinical")

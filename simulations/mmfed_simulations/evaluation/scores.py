@@ -30,6 +30,7 @@ from mmfed_common.metrics import (
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.metrics.resampled import Bools
 from mmfed_common.study import Study
+from mmfed_simulations.evaluation.hospital.within_site import within_site_c
 from mmfed_simulations.evaluation.predictions import (
     LOWER_BOUND,
     known_survival,
@@ -37,7 +38,6 @@ from mmfed_simulations.evaluation.predictions import (
     survival_column,
     survival_matrix,
 )
-from mmfed_simulations.evaluation.hospital.within_site import within_site_c
 
 Metrics = dict[str, dict[Hashable, Measured]]
 COVERAGE = "coverage_90"

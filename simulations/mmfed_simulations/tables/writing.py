@@ -10,6 +10,7 @@ from typing import Any
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import StudyError
 from mmfed_simulations.tables.ablations import Ablations
+from mmfed_simulations.tables.comparisons import CALIBRATION, HOSPITAL
 from mmfed_simulations.tables.field import Field
 from mmfed_simulations.tables.missing import Missing
 from mmfed_simulations.tables.partitions import Partitions
@@ -17,7 +18,7 @@ from mmfed_simulations.tables.rows import RowResult
 from mmfed_simulations.tables.table import Table, Workshop
 from mmfed_simulations.tables.tasks import Tasks
 
-TABLES: tuple[Table, ...] = (Field(), Partitions(), Ablations(), Tasks(), Missing())
+TABLES: tuple[Table, ...] = (Field(), Partitions(), Ablations(), Tasks(), Missing(), CALIBRATION, HOSPITAL)
 """Every table, in the order in which they are made."""
 
 Progress = Callable[[int, int, str], None]

@@ -9,11 +9,11 @@ import pandas as pd
 
 from mmfed_common.metrics import Censoring
 from mmfed_common.study import Study
-from mmfed_simulations.evaluation.predictions import predicted_times, survival_column
 from mmfed_simulations.evaluation.calibrating.recalibration import recalibrate
+from mmfed_simulations.evaluation.calibrating.temperature_effect import temperature_effect
+from mmfed_simulations.evaluation.predictions import predicted_times, survival_column
 from mmfed_simulations.evaluation.results import assemble_results, without_nan
 from mmfed_simulations.evaluation.scores import Scoring
-from mmfed_simulations.evaluation.calibrating.temperature_effect import temperature_effect
 
 STUDY = Study.from_content(
     {

@@ -75,3 +75,16 @@ def test_a_cohort_opens_with_proteins_and_with_responses(shared_data: Path, tmp_
     with pytest.raises(DataError, match="is not there") as caught:
         Places(places.studies, tmp_path, tmp_path).tcga("SKCM")
     assert caught.value.code == "MMF-201"
+
+
+@pytest.mark.shared_data
+@pytest.mark.e2e
+def test_calibration_and_worth_rest_on_one_comparison(shared_data: Path, tmp_path: Path) -> None:
+    places = ["--data", str(shared_data), "--studies", str(ROOT / "simulations" / "studies")]
+    places += ["--out", str(tmp_path / "work"), "--docs", str(tmp_path / "docs")]
+    assert run(["results", *places, "--only", "hospital/SKCM"]) == 0
+    trained = sorted((tmp_path / "work" / "comparisons" / "SKCM" / "cache").glob("*.parquet"))
+    assert run(["results", *places, "--only", "calibration/SKCM"]) == 0
+    assert sorted((tmp_path / "work" / "comparisons" / "SKCM" / "cache").glob("*.parquet")) == trained
+    assert "SKCM" in (tmp_path / "docs" / "hospital.md").read_text(encoding="utf-8")
+    assert "slope" in (tmp_path / "docs" / "calibration.md").read_text(encoding="utf-8")

@@ -23,8 +23,8 @@ from mmfed_common.metrics.estimate import Floats
 from mmfed_common.metrics.resampled import Bools
 from mmfed_common.study import Study
 from mmfed_common.tasks.curves import cumulative_hazard_at, seen_within
-from mmfed_simulations.evaluation.predictions import LOWER_BOUND, known_survival, survival_matrix
 from mmfed_simulations.evaluation.calibrating.recalibration import Fitted, has_curves
+from mmfed_simulations.evaluation.predictions import LOWER_BOUND, known_survival, survival_matrix
 from mmfed_simulations.evaluation.scores import COVERAGE, Scoring
 
 COX = "cox_clinical"

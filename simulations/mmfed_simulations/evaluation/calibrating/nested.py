@@ -15,8 +15,8 @@ import pandas as pd
 from mmfed_client.cohort import Cohort
 from mmfed_common.errors import StudyError
 from mmfed_common.topology import Topology
-from mmfed_simulations.evaluation.folds import FoldPlan
 from mmfed_simulations.evaluation.calibrating.recalibration import NESTED_ARM, TEST_FOLD
+from mmfed_simulations.evaluation.folds import FoldPlan
 from mmfed_simulations.evaluation.tasks_cache import Inputs, Progress, Task, cohort_digest, run_tasks
 
 LEAST_FOLDS = 3

@@ -13,13 +13,13 @@ from mmfed_common.metrics.resampled import MeanRatio
 from mmfed_common.recalibration.temperature import negative_log_likelihood
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.calibrating.calibration import calibration
-from mmfed_simulations.evaluation.predictions import known_survival, survival_matrix
 from mmfed_simulations.evaluation.calibrating.recalibration import (
     NESTED_ARM,
     TemperatureMode,
     has_curves,
     recalibrate,
 )
+from mmfed_simulations.evaluation.predictions import known_survival, survival_matrix
 from mmfed_simulations.evaluation.scores import COVERAGE, Scoring
 
 WITHOUT: TemperatureMode = "none"

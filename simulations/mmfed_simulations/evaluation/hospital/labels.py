@@ -37,8 +37,6 @@ from mmfed_common.metrics.estimate import HIGH, LOW, Floats
 from mmfed_common.metrics.resampled import Bools
 from mmfed_common.randomness import numpy_generator
 from mmfed_common.study import Study
-from mmfed_simulations.evaluation.predictions import survival_column
-from mmfed_simulations.evaluation.scores import scorable
 from mmfed_simulations.evaluation.hospital.scores import (
     informative,
     response_chances,
@@ -47,6 +45,8 @@ from mmfed_simulations.evaluation.hospital.scores import (
     toxicity_truth,
 )
 from mmfed_simulations.evaluation.hospital.within_site import label_pairs, survival_pairs
+from mmfed_simulations.evaluation.predictions import survival_column
+from mmfed_simulations.evaluation.scores import scorable
 
 LEAST_PATIENTS, LEAST_EVENTS = 20, 10
 RESAMPLES = 10_000

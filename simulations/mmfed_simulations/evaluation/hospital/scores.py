@@ -17,8 +17,8 @@ from mmfed_common.metrics import Measured, survival_log_loss
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.metrics.likelihood import SMALLEST
 from mmfed_common.metrics.resampled import Bools, MeanRatio, mean_of
-from mmfed_simulations.evaluation.predictions import scored_times, survival_matrix
 from mmfed_simulations.evaluation.hospital.within_site import label_pairs, survival_pairs
+from mmfed_simulations.evaluation.predictions import scored_times, survival_matrix
 
 MAIN: dict[str, str] = {"survival": "c_index", "response": "auroc", "toxicity": "auroc_macro"}
 """The metric by which a site is judged, of each task."""

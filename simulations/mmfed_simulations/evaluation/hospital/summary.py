@@ -11,8 +11,8 @@ from mmfed_simulations.evaluation.arm_names import PERSONALISED
 from mmfed_simulations.evaluation.hospital.labels import LEAST_EVENTS as LABEL_EVENTS
 from mmfed_simulations.evaluation.hospital.labels import LEAST_PATIENTS as LABEL_PATIENTS
 from mmfed_simulations.evaluation.hospital.scores import MAIN
-from mmfed_simulations.evaluation.hospital.worth import LEAST_EVENTS, LEAST_PATIENTS, PAIRS
 from mmfed_simulations.evaluation.hospital.table import COLUMNS, EVENTS
+from mmfed_simulations.evaluation.hospital.worth import LEAST_EVENTS, LEAST_PATIENTS, PAIRS
 
 TARGET = 0.8
 """Share of the judged sites at which the federation should be better than training alone."""

@@ -12,9 +12,9 @@ from mmfed_common.metrics import Measured, bootstrap_counts, combine, paired_dif
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.study import Study
 from mmfed_simulations.evaluation.arm_names import PERSONALISED
-from mmfed_simulations.evaluation.scores import scorable
 from mmfed_simulations.evaluation.hospital.labels import suspicious_labels
 from mmfed_simulations.evaluation.hospital.scores import LOWER_IS_BETTER, MAIN, informative, site_metrics
+from mmfed_simulations.evaluation.scores import scorable
 
 ARMS = ("local", "federated", PERSONALISED)
 PAIRS = (("federated", "local"), (PERSONALISED, "federated"), (PERSONALISED, "local"))

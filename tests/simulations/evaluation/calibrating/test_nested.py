@@ -14,11 +14,11 @@ from tests.simulations.evaluation.toy_cohort import STUDY, toy_cohort, toy_topol
 from mmfed_client.cohort import Cohort
 from mmfed_common.bundle import load_bundle
 from mmfed_common.errors import StudyError
+from mmfed_simulations.evaluation.calibrating.nested import merged, nested_predictions, rounds_of_pairs
+from mmfed_simulations.evaluation.calibrating.recalibration import TEST_FOLD
 from mmfed_simulations.evaluation.compare import compare
 from mmfed_simulations.evaluation.folds import FoldPlan, plan_folds
-from mmfed_simulations.evaluation.calibrating.nested import merged, nested_predictions, rounds_of_pairs
 from mmfed_simulations.evaluation.predictions import LOWER_BOUND
-from mmfed_simulations.evaluation.calibrating.recalibration import TEST_FOLD
 
 TOPOLOGY = toy_topology()
 BRIEF = STUDY.with_changes(

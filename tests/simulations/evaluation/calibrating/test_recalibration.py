@@ -15,16 +15,16 @@ from mmfed_simulations.evaluation.calibrating.figures import (
     calibration_summary,
     calibration_text,
 )
-from mmfed_simulations.evaluation.predictions import LOWER_BOUND, predicted_times, survival_column
 from mmfed_simulations.evaluation.calibrating.recalibration import (
     TEST_FOLD,
     for_release,
     recalibrate,
     released_calibration,
 )
+from mmfed_simulations.evaluation.calibrating.temperature_effect import temperature_effect
+from mmfed_simulations.evaluation.predictions import LOWER_BOUND, predicted_times, survival_column
 from mmfed_simulations.evaluation.results import assemble_results
 from mmfed_simulations.evaluation.scores import Scoring
-from mmfed_simulations.evaluation.calibrating.temperature_effect import temperature_effect
 
 STUDY = example.STUDY.with_changes(evaluation={"bootstrap": 60})
 SCALE = 1500.0

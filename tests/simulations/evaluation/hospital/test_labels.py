@@ -14,17 +14,17 @@ from tests.simulations.evaluation import hospitals
 from mmfed_client.cohort import Cohort
 from mmfed_common.patients import Outcomes
 from mmfed_simulations.evaluation.compare import compare
+from mmfed_simulations.evaluation.hospital.labels import (
+    at_risk_parts,
+    suspicious_labels,
+)
+from mmfed_simulations.evaluation.hospital.scores import site_metrics
 from mmfed_simulations.evaluation.predictions import (
     add_survival,
     known_survival,
     scored_times,
     truth_frame,
 )
-from mmfed_simulations.evaluation.hospital.labels import (
-    at_risk_parts,
-    suspicious_labels,
-)
-from mmfed_simulations.evaluation.hospital.scores import site_metrics
 
 SIZES = (160, 120, 90, 90, 70, 60, 50, 30)
 CONTRACT = hospitals.STUDY.contract

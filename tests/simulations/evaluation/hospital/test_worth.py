@@ -19,10 +19,10 @@ from tests.simulations.report import example
 from mmfed_common.errors import StudyError
 from mmfed_simulations.evaluation.compare import Comparison, compare
 from mmfed_simulations.evaluation.folds import plan_folds
-from mmfed_simulations.evaluation.tasks_cache import Inputs, Task, cohort_digest, run_tasks
-from mmfed_simulations.evaluation.hospital.worth import hospital_worth
 from mmfed_simulations.evaluation.hospital.summary import worth_figures, worth_text
 from mmfed_simulations.evaluation.hospital.table import judged_sentence, site_tables, worth_sentences
+from mmfed_simulations.evaluation.hospital.worth import hospital_worth
+from mmfed_simulations.evaluation.tasks_cache import Inputs, Task, cohort_digest, run_tasks
 
 FRAME = example.example_predictions(n=400)
 FRAME = pd.concat([FRAME, FRAME[FRAME["arm"] == "federated"].assign(arm="personalised")], ignore_index=True)
