@@ -61,7 +61,7 @@ def most_memory(program: Program) -> float:
     return total / MEGABYTE
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_site_more_costs_chunks_and_no_model() -> None:
     few, many = peak(FEW, MODEL), peak(MANY, MODEL)
     assert many - few < OF_A_SITE * (MANY - FEW), f"{few:.0f} MB with {FEW} sites, {many:.0f} MB with {MANY}"

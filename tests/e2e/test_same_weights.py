@@ -1,9 +1,10 @@
-"""Real processes over TLS end with the weights of a simulation, bit for bit."""
+"""Real processes over TLS end with the weights of a simulation, bit for bit (short form: a few kills)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.e2e.consortium import write_consortium
 
 from mmfed_simulations.processes.federation import Federation
@@ -12,6 +13,7 @@ ROUNDS = 10
 RUN_SECONDS = 300.0
 
 
+@pytest.mark.e2e
 def test_five_sites_ten_rounds_end_with_the_weights_of_a_simulation(tmp_path: Path) -> None:
     there = write_consortium(tmp_path / "consortium", ROUNDS)
     expected = there.simulated_weights(tmp_path / "simulated")

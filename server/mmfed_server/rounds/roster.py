@@ -64,7 +64,7 @@ class Roster:
         return {self.node_of[site]: site for site in sites}
 
     def wait(self, desk: Desk) -> None:
-        """Wait until as many nodes are there as sites are enrolled.
+        """Wait until as many nodes are there as sites are enrolled and not in quarantine.
 
         It goes on without the others when enough for a round are there and no more come for a while, and at
         the latest after one deadline.
@@ -72,9 +72,12 @@ class Roster:
         rule = self.study.aggregation
         give_up = time.monotonic() + rule.deadline_seconds
         found, since = 0, time.monotonic()
-        while found < len(self.enrolled) and (now := time.monotonic()) < give_up:
+        while (now := time.monotonic()) < give_up:
             desk.refuse_to_go_on_when_stopped()
-            there = len(self._nodes(desk, desk.quarantined()))
+            barred = desk.quarantined()
+            there = len(self._nodes(desk, barred))
+            if there >= len(set(self.enrolled) - barred.keys()):
+                return
             if there > found:
                 found, since = there, now
             elif found >= rule.minimum_sites and now - since > SETTLE_SECONDS:
