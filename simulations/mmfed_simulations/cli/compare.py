@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
-from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
-from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, OutFolder, StudyFile
+from mmfed_common.command_line.output import AsJson, print_json, stdout
+from mmfed_simulations.cli.arguments import (
+    CohortFolder,
+    DataRoot,
+    FoldRuleOption,
+    OutFolder,
+    StudyFile,
+    Workers,
+)
+from mmfed_simulations.cli.progress import trainings_bar
 
 
 class Calibration(StrEnum):
@@ -16,14 +24,6 @@ class Calibration(StrEnum):
 
     cross_fitted = "cross-fitted"
     nested = "nested"
-
-
-class Folds(StrEnum):
-    """How patients are split."""
-
-    cohort = "cohort"
-    random = "random"
-    leave_site_out = "leave-site-out"
 
 
 def compare(
@@ -35,9 +35,7 @@ def compare(
         str | None,
         typer.Option(help="Arms, separated by commas; by default every one that the study allows."),
     ] = None,
-    folds: Annotated[
-        Folds | None, typer.Option(help="By default the cohort's own folds where it has them, else random.")
-    ] = None,
+    folds: FoldRuleOption = None,
     calibration: Annotated[
         Calibration,
         typer.Option(
@@ -46,7 +44,7 @@ def compare(
             "folds)."
         ),
     ] = Calibration.cross_fitted,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    workers: Workers = 2,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train everything again, even what --out holds already.")
     ] = False,
@@ -76,8 +74,7 @@ def compare(
     from mmfed_simulations.evaluation.table import explanation, result_tables
 
     loaded = load(study, cohort, data)
-    with progress_bar() as bar:
-        task = bar.add_task("comparison", total=None)
+    with trainings_bar("comparison") as progress:
         comparison = compare_arms(
             loaded.study,
             loaded.cohort,
@@ -89,9 +86,7 @@ def compare(
             workers=workers,
             resume=not fresh,
             files=study.parent,
-            progress=lambda done, total, what: bar.update(
-                task, completed=done, total=total, description=what
-            ),
+            progress=progress,
         )
     if as_json:
         print_json(comparison.results)

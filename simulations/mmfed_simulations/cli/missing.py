@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
-from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
-from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, OutFolder, StudyFile
-from mmfed_simulations.cli.compare import Folds
+from mmfed_common.command_line.output import AsJson, print_json, stdout
+from mmfed_simulations.cli.arguments import (
+    CohortFolder,
+    DataRoot,
+    FoldRuleOption,
+    OutFolder,
+    StudyFile,
+    Workers,
+)
+from mmfed_simulations.cli.progress import trainings_bar
 
 
 class Against(StrEnum):
@@ -44,10 +51,8 @@ def missing(
             "genes, proteins and metabolites; none. With five modalities, every is 30 trainings a fold."
         ),
     ] = Against.every,
-    folds: Annotated[
-        Folds | None, typer.Option(help="By default the cohort's own folds where it has them, else random.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    folds: FoldRuleOption = None,
+    workers: Workers = 2,
     as_json: AsJson = False,
 ) -> None:
     """Hide modalities from patients, at test and in training, and print what that costs.
@@ -69,8 +74,7 @@ def missing(
     from mmfed_simulations.evaluation.gaps.table import missing_explanation, missing_tables
 
     loaded = load(study, cohort, data)
-    with progress_bar() as bar:
-        task = bar.add_task("trainings", total=None)
+    with trainings_bar() as progress:
         results = measure(
             loaded.study,
             loaded.cohort,
@@ -81,9 +85,7 @@ def missing(
             against=against.value,
             folds=None if folds is None else folds.value,
             workers=workers,
-            progress=lambda done, total, what: bar.update(
-                task, completed=done, total=total, description=what
-            ),
+            progress=progress,
         )
     if as_json:
         print_json(results)

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
-from mmfed_simulations.cli.arguments import OutFolder
+from mmfed_common.command_line.output import AsJson, print_json, stdout
+from mmfed_simulations.cli.arguments import OutFolder, Workers
+from mmfed_simulations.cli.progress import trainings_bar
 
 
 class BenchmarkName(StrEnum):
@@ -30,7 +31,7 @@ def reproduce(
     partitions: Annotated[
         int, typer.Option(min=0, help="Fresh partitions of all patients for cross-validation.")
     ] = 4,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    workers: Workers = 2,
     as_json: AsJson = False,
 ) -> None:
     """Run a published federated benchmark again: its sites, its split, its metric, its figures beside ours.
@@ -51,17 +52,14 @@ def reproduce(
     from mmfed_simulations.reproduction.trials import reproduce as run_again
 
     loaded = BENCHMARKS[benchmark.value].open(data, out)
-    with progress_bar() as bar:
-        task = bar.add_task("trainings", total=None)
+    with trainings_bar() as progress:
         found = run_again(
             loaded,
             out,
             seeds=seeds,
             partitions=partitions,
             workers=workers,
-            progress=lambda done, total, what: bar.update(
-                task, completed=done, total=total, description=what
-            ),
+            progress=progress,
         )
     write_durably(out / "reproduced.txt", text(loaded, found).encode())
     if as_json:

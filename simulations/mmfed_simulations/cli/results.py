@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
+from mmfed_simulations.cli.arguments import Workers
 
 
 def results(
@@ -20,7 +21,7 @@ def results(
         typer.Option(help="TABLE, TABLE/COHORT or TABLE/COHORT/ROW; may be given again. By default all."),
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Name the rows and stop.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    workers: Workers = 2,
     as_json: AsJson = False,
 ) -> None:
     """Make the tables of docs/results again from public data, row by row, each with a JSON file beside it.

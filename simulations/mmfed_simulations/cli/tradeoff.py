@@ -7,10 +7,17 @@ from typing import Annotated
 
 import typer
 
-from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
+from mmfed_common.command_line.output import AsJson, print_json, stdout
 from mmfed_common.errors import StudyError
-from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, OutFolder, StudyFile
-from mmfed_simulations.cli.compare import Folds
+from mmfed_simulations.cli.arguments import (
+    CohortFolder,
+    DataRoot,
+    FoldRuleOption,
+    OutFolder,
+    StudyFile,
+    Workers,
+)
+from mmfed_simulations.cli.progress import trainings_bar
 
 
 class Noise(StrEnum):
@@ -41,10 +48,8 @@ def tradeoff(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(min=1, help="How often each is trained, with other noise.")] = 3,
-    folds: Annotated[
-        Folds | None, typer.Option(help="By default the cohort's own folds where it has them, else random.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    folds: FoldRuleOption = None,
+    workers: Workers = 2,
     as_json: AsJson = False,
 ) -> None:
     """Train a study with and without differential privacy, and print what each ε costs.
@@ -67,8 +72,7 @@ def tradeoff(
     unknown = sorted(set(trainable or ()) - set(BY_SIZE))
     if unknown:
         raise StudyError("MMF-501", f"--trainable {unknown[0]} is none of {', '.join(BY_SIZE)}")
-    with progress_bar() as bar:
-        task = bar.add_task("trainings", total=None)
+    with trainings_bar() as progress:
         costs = measure(
             loaded.study,
             loaded.cohort,
@@ -81,9 +85,7 @@ def tradeoff(
             draws=draws,
             folds=None if folds is None else folds.value,
             workers=workers,
-            progress=lambda done, total, what: bar.update(
-                task, completed=done, total=total, description=what
-            ),
+            progress=progress,
         )
     if as_json:
         print_json({"costs": plain_costs(costs)})

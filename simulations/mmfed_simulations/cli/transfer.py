@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
-from mmfed_common.command_line.output import AsJson, print_json, progress_bar, stdout
-from mmfed_simulations.cli.arguments import CohortFolder, DataRoot, OutFolder, StudyFile
-from mmfed_simulations.cli.compare import Folds
+from mmfed_common.command_line.output import AsJson, print_json, stdout
+from mmfed_simulations.cli.arguments import (
+    CohortFolder,
+    DataRoot,
+    FoldRuleOption,
+    OutFolder,
+    StudyFile,
+    Workers,
+)
+from mmfed_simulations.cli.progress import trainings_bar
 
 
 def transfer(
@@ -36,10 +43,8 @@ def transfer(
         list[float] | None,
         typer.Option(min=0.01, max=1, help="Part of the training patients; by default 0.25, 0.5 and 1."),
     ] = None,
-    folds: Annotated[
-        Folds | None, typer.Option(help="By default the cohort's own folds where it has them, else random.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    folds: FoldRuleOption = None,
+    workers: Workers = 2,
     as_json: AsJson = False,
 ) -> None:
     """Train from scratch and from a released model, on parts of the training patients.
@@ -70,8 +75,7 @@ def transfer(
         ways[f"{name} frozen, {shares[0]:.0%} of the rounds"] = evaluation.fine_tuned(
             loaded.study, released, bundle.name, frozen=(name,), share=shares[0]
         )
-    with progress_bar() as bar:
-        task = bar.add_task("trainings", total=None)
+    with trainings_bar() as progress:
         found = evaluation.transfer(
             loaded.study,
             ways,
@@ -82,9 +86,7 @@ def transfer(
             fractions=tuple(fraction) if fraction else (0.25, 0.5, 1.0),
             folds=None if folds is None else folds.value,
             workers=workers,
-            progress=lambda done, total, what: bar.update(
-                task, completed=done, total=total, description=what
-            ),
+            progress=progress,
         )
     write_durably(out / "transfer.txt", evaluation.transfer_text(found).encode())
     if as_json:
