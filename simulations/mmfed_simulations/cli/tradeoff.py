@@ -86,6 +86,7 @@ def tradeoff(
             folds=None if folds is None else folds.value,
             workers=workers,
             progress=progress,
+            files=study.parent,
         )
     if as_json:
         print_json({"costs": plain_costs(costs)})

@@ -109,6 +109,7 @@ def tradeoff(
     folds: FoldRule | None = None,
     workers: int = 2,
     progress: Progress | None = None,
+    files: Path | None = None,
 ) -> list[Cost]:
     """Train the federation with and without differential privacy on the same folds.
 
@@ -125,6 +126,8 @@ def tradeoff(
         How often each private variant is trained, each time with other noise.
     out
         Finished trainings are kept in ``out/cache``; ``tradeoff.json`` is written there.
+    files
+        Where the files lie that the study names, such as the bundle that it starts from.
 
     Raises
     ------
@@ -135,7 +138,7 @@ def tradeoff(
     plan = plan_folds(study, cohort, rule)
     choices = list(_choices(epsilons, trainables, noises, draws))
     variants = {choice.name: Variant(ARM, partial(_private, choice, delta)) for choice in choices}
-    predictions = train_variants(variants, plan, topology, out, workers, progress)
+    predictions = train_variants(variants, plan, topology, out, workers, progress, files)
     costs = list(_costs(study, plan, choices, predictions))
     about = {"study": study.hash, "held_out": plan.statement, "costs": plain_costs(costs)}
     write_durably(out / "tradeoff.json", json.dumps(about, indent=1).encode())

@@ -76,6 +76,7 @@ def missing(
     folds: FoldRule | None = None,
     workers: int = 2,
     progress: Progress | None = None,
+    files: Path | None = None,
 ) -> dict[str, Any]:
     """Train the federation with and without gaps, and predict with every subset of the modalities.
 
@@ -95,6 +96,8 @@ def missing(
         How often each share is trained, each time with other patients who lose.
     against
         Which subsets are also trained alone.
+    files
+        Where the files lie that the study names, such as the bundle that it starts from.
 
     Returns
     -------
@@ -116,7 +119,7 @@ def missing(
     variants = {only_name(one): Variant(only_name(one), as_is) for one in alone}
     for share, draw in [(0.0, 0), *((share, draw) for share in shares for draw in range(draws))]:
         variants[trained_name(share, draw)] = with_gaps(every, share, draw)
-    predictions = train_variants(variants, plan, topology, out, workers, progress)
+    predictions = train_variants(variants, plan, topology, out, workers, progress, files)
     found = {
         "study": {"name": study.study.name, "hash": study.hash, "seed": study.study.seed},
         "held_out": plan.statement,
