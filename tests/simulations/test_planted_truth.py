@@ -58,24 +58,22 @@ def gradient_of_risk(loaded: LoadedConsortium, result: RunResult) -> torch.Tenso
 def test_the_federation_finds_what_was_planted(tmp_path: Path) -> None:
     """One test, for what it trains takes most of its time and two workers would both train it."""
     there = trained(tmp_path)
-    planted_genes_lead_by_gradient(*there)
-    held_out_risk_is_nearly_as_good_as_the_planted_one(*there)
+    assert planted_genes_among_the_leading(*there) >= 15
+    assert loss_to_the_planted_risk(*there) <= LARGEST_LOSS
 
 
-def planted_genes_lead_by_gradient(folder: Path, loaded: LoadedConsortium, result: RunResult) -> None:
-    """Assert that most of the planted genes are among those that the risk depends on most."""
+def planted_genes_among_the_leading(folder: Path, loaded: LoadedConsortium, result: RunResult) -> int:
+    """How many of the 20 planted genes are among the 40 that the risk depends on most."""
     gradient = gradient_of_risk(loaded, result)
     names = loaded.topology.nodes["gene"]
     top = {names[i] for i in torch.argsort(gradient, descending=True)[:40].tolist()}
     planted = set(json.loads((folder / "truth.json").read_text())["genes"])
     assert len(planted) == 20
-    assert len(planted & top) >= 15
+    return len(planted & top)
 
 
-def held_out_risk_is_nearly_as_good_as_the_planted_one(
-    folder: Path, loaded: LoadedConsortium, result: RunResult
-) -> None:
-    """Assert that held-out patients are ranked nearly as well as by the risk that was planted."""
+def loss_to_the_planted_risk(folder: Path, loaded: LoadedConsortium, result: RunResult) -> float:
+    """By how much the risk that was planted ranks held-out patients better (C-index)."""
     truth = pd.read_parquet(folder / "truth.parquet").set_index("patient_id")
     bins = loaded.study.contract.survival.bins
     risks = {}
@@ -87,4 +85,4 @@ def held_out_risk_is_nearly_as_good_as_the_planted_one(
     held = truth.loc[list(risks)]
     ours = concordance_index(held["os_days"], -np.array(list(risks.values())), held["os_event"])
     planted = concordance_index(held["os_days"], -held["log_hazard"], held["os_event"])
-    assert planted - ours <= LARGEST_LOSS
+    return float(planted - ours)

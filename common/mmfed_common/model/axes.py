@@ -7,12 +7,13 @@ from collections.abc import Hashable
 from mmfed_common.contract import Contract
 from mmfed_common.model.clinical import CLINICAL
 from mmfed_common.node_names import NodeNames
+from mmfed_common.study import Study
 
 Axis = tuple[Hashable, ...] | None
 """Names along one dimension; None: places that mean something only together, as those of a hidden layer."""
 
 
-def axes_of(parameter: str, dimensions: int, contract: Contract, names: NodeNames) -> tuple[Axis, ...]:
+def axes_of(parameter: str, dimensions: int, study: Study, names: NodeNames) -> tuple[Axis, ...]:
     """Give the names along each dimension of a parameter.
 
     Parameters
@@ -21,9 +22,10 @@ def axes_of(parameter: str, dimensions: int, contract: Contract, names: NodeName
         Its name in the model's state.
     dimensions
         How many it has.
-    contract, names
-        Of the study that the weights belong to.
+    study, names
+        The study that the weights belong to, and the names of its nodes.
     """
+    contract = study.contract
     match parameter.split("."):
         case ["clinical", "baseline", "survival", _]:
             return None, _bins(contract)
@@ -36,7 +38,7 @@ def axes_of(parameter: str, dimensions: int, contract: Contract, names: NodeName
         case ["additive", "pathways", "weight", _]:
             return names.memberships, names.channels["gene"]
         case ["additive", "gates", kind, task, _]:
-            return _outputs(contract, task), _scores(kind, contract, names)
+            return _outputs(contract, task), _scores(kind, study, names)
         case ["full", "embeddings", kind, "values", "weight"]:
             return None, _inputs(kind, names)
         case ["full", "embeddings", kind, "identity", _]:
@@ -80,10 +82,11 @@ def _inputs(kind: str, names: NodeNames) -> Axis:
     return (*own, "linked") if kind == "gene" else tuple(own)
 
 
-def _scores(kind: str, contract: Contract, names: NodeNames) -> Axis:
+def _scores(kind: str, study: Study, names: NodeNames) -> Axis:
     """What enters an additive gate: pathway scores, features of imaging, or every value of every node."""
     channels = names.channels[kind]
     if kind == "imaging_feature":
         return channels
-    rows = names.groups if kind == "gene" and names.pathways else names.nodes[kind]
+    by_pathway = kind == "gene" and study.model.pathway_tokens and bool(names.pathways)
+    rows = names.groups if by_pathway else names.nodes[kind]
     return tuple((row, channel) for row in rows for channel in channels)

@@ -105,8 +105,8 @@ def start_from(
     counts: dict[tuple[str, bool], list[int]] = {}
     for name, begun in weights.items():
         found = bundle.state.get(name)
-        old = () if found is None else axes_of(name, found.dim(), bundle.study.contract, bundle.names)
-        new = axes_of(name, begun.dim(), study.contract, names)
+        old = () if found is None else axes_of(name, found.dim(), bundle.study, bundle.names)
+        new = axes_of(name, begun.dim(), study, names)
         first[name], taken = _taken_over(begun, new, found, old)
         count = counts.setdefault((_part(name), is_frozen(name, study.model.frozen)), [0, 0])
         count[0] += taken
@@ -136,6 +136,8 @@ def _taken_over(
             into.append(every)
             out_of.append(every)
         else:
+            if (len(here), len(there)) != (begun.shape[place], found.shape[place]):
+                raise ValueError("names do not stand for the places of a weight")
             where: dict[Hashable, int] = {name: position for position, name in enumerate(there)}
             pairs = [(position, where[name]) for position, name in enumerate(here) if name in where]
             into.append(torch.tensor([pair[0] for pair in pairs], dtype=torch.int64))

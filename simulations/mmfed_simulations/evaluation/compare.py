@@ -40,7 +40,7 @@ from mmfed_simulations.evaluation.folds import (
 )
 from mmfed_simulations.evaluation.hospital.table import worth_notes
 from mmfed_simulations.evaluation.hospital.worth import hospital_worth
-from mmfed_simulations.evaluation.late_fusion import late_fusion
+from mmfed_simulations.evaluation.late_fusion import fused_arms
 from mmfed_simulations.evaluation.predictions import write_predictions
 from mmfed_simulations.evaluation.results import (
     assemble_results,
@@ -222,18 +222,13 @@ def _assemble(
     whole = {arm: results for arm, results in by_arm.items() if len(results) == len(plan.folds)}
     singles = [arm for arm in by_arm if arm.startswith(SINGLE_PREFIX)]
     if "late_fusion" in arms and all(arm in whole for arm in singles):
-        whole["late_fusion"] = {fold: _fused(fold, singles, whole, plan) for fold in plan.folds}
+        whole["late_fusion"] = {
+            fold: ArmResult(fused_arms({arm: whole[arm][fold] for arm in singles}, plan.cohort.patients))
+            for fold in plan.folds
+        }
     if "local" in whole:
         notes += _local_note(whole["local"], plan)
     return {arm: whole[arm] for arm in arms if arm in whole}, notes
-
-
-def _fused(
-    fold: Fold, singles: Sequence[str], whole: Mapping[str, Mapping[Fold, ArmResult]], plan: FoldPlan
-) -> ArmResult:
-    rows = {arm.removeprefix(SINGLE_PREFIX): whole[arm][fold].rows for arm in singles}
-    scale = {arm.removeprefix(SINGLE_PREFIX): whole[arm][fold].facts["training_risk"] for arm in singles}
-    return ArmResult(late_fusion(rows, scale, plan.cohort.patients))
 
 
 def _local_note(results: Mapping[Fold, ArmResult], plan: FoldPlan) -> list[str]:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mmfed_common.patients import PatientTensors
+from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX
+from mmfed_simulations.evaluation.arms import ArmResult
 
 
 def late_fusion(
@@ -51,3 +53,16 @@ def late_fusion(
     for column in [c for c in columns if c.startswith("survival_")]:
         fused[column] = (weight * np.stack([rows[column] for rows in ordered.values()])).sum(axis=0)
     return fused.assign(arm="late_fusion")
+
+
+def fused_arms(singles: Mapping[str, ArmResult], patients: PatientTensors) -> pd.DataFrame:
+    """Fuse what the single-modality arms gave in one fold; see :func:`late_fusion`.
+
+    Parameters
+    ----------
+    singles
+        Arm, ``"only_…"`` → its result.
+    """
+    named = {arm.removeprefix(SINGLE_PREFIX): result for arm, result in singles.items()}
+    scale = {name: result.facts["training_risk"] for name, result in named.items()}
+    return late_fusion({name: result.rows for name, result in named.items()}, scale, patients)

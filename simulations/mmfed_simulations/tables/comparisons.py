@@ -52,6 +52,7 @@ class Comparisons:
         out = workshop.places.work / "comparisons" / row
 
         def make() -> RowResult:
+            """Keep what the page needs; the comparison itself is found in its folder if it was made."""
             workshop.tell(f"{row}: comparison")
             found = compare(
                 loaded.study,

@@ -10,7 +10,7 @@ import pandas as pd
 from mmfed_simulations.consortium import LoadedConsortium
 from mmfed_simulations.evaluation.arm_names import SINGLE_PREFIX, label
 from mmfed_simulations.evaluation.folds import FoldPlan, FoldRule, plan_folds
-from mmfed_simulations.evaluation.late_fusion import late_fusion
+from mmfed_simulations.evaluation.late_fusion import fused_arms
 from mmfed_simulations.evaluation.nested import select_by_inner_folds
 from mmfed_simulations.evaluation.tasks_cache import cohort_digest
 from mmfed_simulations.evaluation.variants import Variant, as_is, train_results, train_variants
@@ -85,7 +85,7 @@ class Field:
         made_of = {
             "data": cohort_digest(loaded.cohort),
             "study": loaded.study.hash,
-            "settings": list(SETTINGS),
+            "settings": {name: change(loaded.study).hash for name, change in SETTINGS.items()},
         }
         return workshop.cache.get(f"{self.name}/{row}", made_of, make)
 
@@ -128,14 +128,11 @@ def _rows(
 
 
 def _fused(plan: FoldPlan, loaded: LoadedConsortium, folder: Path, workers: int) -> pd.DataFrame:
-    types = loaded.study.contract.node_types
-    singles = {name: Variant(SINGLE_PREFIX + name, as_is) for name in types}
-    results = train_results(singles, plan, loaded.topology, folder, workers)
-    parts = []
-    for fold in plan.folds:
-        rows = {name: results[name][fold].rows for name in singles}
-        scale = {name: results[name][fold].facts["training_risk"] for name in singles}
-        parts.append(late_fusion(rows, scale, plan.cohort.patients))
+    arms = [SINGLE_PREFIX + name for name in loaded.study.contract.node_types]
+    variants = {arm: Variant(arm, as_is) for arm in arms}
+    results = train_results(variants, plan, loaded.topology, folder, workers)
+    patients = plan.cohort.patients
+    parts = [fused_arms({arm: results[arm][fold] for arm in arms}, patients) for fold in plan.folds]
     return pd.concat(parts, ignore_index=True)
 
 

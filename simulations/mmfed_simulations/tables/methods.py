@@ -39,8 +39,8 @@ class Method:
     change
         Makes its study of the cohort's.
     arm
-        The arm of a comparison that trains it. The full model is trained pooled: federated gives the same
-        figures by construction, at several times the cost.
+        The arm of a comparison that trains it. The full model is trained pooled: federated takes the same
+        steps but for what dropout draws, at several times the cost.
     shuffled
         Whether the genes are dealt anew over pathways and gene–gene edges.
     members

@@ -64,8 +64,8 @@ class Partitions:
             mine = [result for name, result in found.items() if name.startswith(f"{cohort}/")]
             if mine:
                 over = {other: [r.differences[other]["survival"] for r in mine] for other in REFERENCES}
-                every.append({other: _mean_of_partitions(found) for other, found in over.items()})
-                values = [r.figures["survival"]["c_index"].estimate or 0.0 for r in mine]
+                every.append({other: _mean_of_partitions(each) for other, each in over.items()})
+                values = [_known(r.figures["survival"]["c_index"]) for r in mine]
                 mean = number(sum(values) / len(values))
                 spread = f"{number(min(values))} – {number(max(values))}"
                 cells = [figure(every[-1][other].estimate, "+") for other in REFERENCES]
@@ -97,6 +97,13 @@ def _mean_of_partitions(found: Sequence[Difference]) -> Difference:
     mean = np.sort(draws, axis=1).mean(axis=0)
     first = found[0].estimate
     low, high = np.percentile(mean, [LOW, HIGH])
-    value = float(np.mean([one.estimate.estimate for one in found]))
+    value = float(np.mean([_known(one.estimate) for one in found]))
     estimate = Estimate(value, float(low), float(high), first.n, first.events)
     return Difference(estimate, tuple(float(draw) for draw in mean[order]))
+
+
+def _known(estimate: Estimate) -> float:
+    """The value; every partition of these cohorts has deaths in every fold."""
+    if estimate.estimate is None:
+        raise ValueError("a partition has a fold in which nothing can be ranked")
+    return estimate.estimate

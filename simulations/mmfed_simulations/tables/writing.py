@@ -96,7 +96,13 @@ def write_table(table: Table, workshop: Workshop, docs: Path, rows: Sequence[str
     docs.mkdir(parents=True, exist_ok=True)
     write_durably(record, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     page = docs / f"{table.name}.md"
-    write_durably(page, table.page(found).encode())
+    text = table.page(found)
+    if len(there) < len(table.rows):
+        text += (
+            f"\n{len(there)} of {len(table.rows)} rows have been made; "
+            f"`mmfed-simulate results --only {table.name}` makes the others.\n"
+        )
+    write_durably(page, text.encode())
     return page
 
 

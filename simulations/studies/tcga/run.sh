@@ -6,13 +6,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 data=${MMFED_DATA:-"$here/../../../../shared/data"}
 cohort=$1 out=$2
 shift 2
-if [ ! -e "$here/hallmark.mmfk" ]; then
-    genes=()
-    for name in BLCA BRCA KIRC LUAD SKCM; do
-        genes+=(--genes-from "$data/tcga_multimodal/$name/expression.parquet")
-    done
-    mmfed-simulate knowledge build --tables "$data/knowledge" --pathways hallmark --genes-in-pathways \
-        --gene-edges both --proteins none "${genes[@]}" --out "$here/hallmark.mmfk"
-fi
+"$here/pack.sh"
 exec mmfed-simulate "${MMFED_COMMAND:-compare}" "$here/$cohort/study.toml" --cohort "$here/$cohort" \
     --data "$data/tcga_multimodal/$cohort" --out "$out" "$@"

@@ -7,14 +7,7 @@ data=${MMFED_DATA:-"$here/../../../../shared/data"}
 cohort=$1 out=$2
 shift 2
 if [ ! -e "$here/$cohort/reference-$cohort.mmfk" ]; then
-    if [ ! -e "$tcga/hallmark.mmfk" ]; then
-        genes=()
-        for name in BLCA BRCA KIRC LUAD SKCM; do
-            genes+=(--genes-from "$data/tcga_multimodal/$name/expression.parquet")
-        done
-        mmfed-simulate knowledge build --tables "$data/knowledge" --pathways hallmark --genes-in-pathways \
-            --gene-edges both --proteins none "${genes[@]}" --out "$tcga/hallmark.mmfk"
-    fi
+    "$tcga/pack.sh"
     others=()
     for name in BLCA BRCA KIRC LUAD SKCM; do
         [ "$name" = "$cohort" ] || others+=(--cohort "$tcga/$name" --data "$data/tcga_multimodal/$name")

@@ -7,6 +7,7 @@ data=${MMFED_DATA:-"$here/../../../../shared/data"}/tcga_multimodal
 studies=$here/../tcga
 fifth=$1 out=$2
 shift 2
+"$studies/pack.sh"
 others=()
 for name in BLCA BRCA KIRC LUAD SKCM; do
     if [ "$name" != "$fifth" ]; then

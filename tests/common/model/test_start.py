@@ -99,12 +99,16 @@ def test_the_same_study_takes_everything_over(tmp_path: Path) -> None:
     assert taken.nodes["gene"] == (6, 6)
 
 
-def test_the_same_genes_in_another_order_give_the_same_predictions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pathway_tokens", [True, False])
+def test_the_same_genes_in_another_order_give_the_same_predictions(
+    tmp_path: Path, pathway_tokens: bool
+) -> None:
     """Rows of embeddings, memberships, gates: each goes where its name went."""
-    bundle = released(tmp_path)
+    model = {"pathway_tokens": pathway_tokens}
+    bundle = released(tmp_path, study_of(model))
     other = reordered()
     gene = {**CONTENT["contract"]["gene"], "panel": list(other.nodes["gene"])}
-    study, weights, taken = begin(bundle, other, gene=gene)
+    study, weights, taken = begin(bundle, other, model, gene=gene)
     assert all(part.taken == part.numbers for part in taken.parts)
     assert not torch.equal(
         weights["full.embeddings.gene.identity.weight"], bundle.state["full.embeddings.gene.identity.weight"]
@@ -115,10 +119,19 @@ def test_the_same_genes_in_another_order_give_the_same_predictions(tmp_path: Pat
         (bundle.study, TOPOLOGY, bundle.state, patients),
         (study, other, weights, of_reordered(patients)),
     ):
-        model = build_model(of, topology).eval()
-        model.load_state_dict(state)
-        told.append(model(some, Scaling.from_reference(of.contract, topology)).hazard_logits)
+        network = build_model(of, topology).eval()
+        network.load_state_dict(state)
+        told.append(network(some, Scaling.from_reference(of.contract, topology)).hazard_logits)
     torch.testing.assert_close(told[0], told[1], rtol=1e-4, atol=1e-4)
+
+
+def test_scores_of_pathways_are_not_taken_for_genes(tmp_path: Path) -> None:
+    study, weights, taken = begin(released(tmp_path), model={"pathway_tokens": False})
+    drawn = build_model(study, TOPOLOGY).state_dict()
+    gates = [name for name in weights if name.startswith("additive.gates.gene.")]
+    assert gates
+    assert all(torch.equal(weights[name], drawn[name]) for name in gates)
+    assert {part.taken for part in taken.parts if part.part == "additive: gene"} == {0}
 
 
 def test_what_is_new_begins_anew_and_what_is_known_goes_by_name(tmp_path: Path) -> None:
