@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -135,7 +136,8 @@ def reference(
     """Add means and deviations of features in public cohorts, for `normalisation = "reference"`.
 
     A study that standardises with them asks no site about its patients: under differential privacy nothing
-    has to be paid for it. Clinical columns have their reference values in the contract itself.
+    has to be paid for it. Clinical columns have their reference values in the study itself: the lines are
+    printed, for columns that the cohorts have.
 
     Examples:
 
@@ -143,6 +145,7 @@ def reference(
             --data tables/BRCA --data tables/KIRC --out hallmark-reference.mmfk
     """
     from mmfed_common.study import Study
+    from mmfed_simulations.knowledge.clinical_reference import clinical_references
     from mmfed_simulations.knowledge.reference import SECTIONS, with_references
 
     if data is not None and len(data) != len(cohort):
@@ -153,9 +156,18 @@ def reference(
     tables: Sequence[Path | None] = data or [None] * len(cohort)
     places = list(zip(cohort, tables, strict=True))
     source = Source(name, "unknown", licence, ", ".join(folder.name for folder in cohort), "")
-    found = with_references(KnowledgePack.load(pack), Study.load(study), places, of or ["gene"], source)
+    read_by = Study.load(study)
+    found = with_references(KnowledgePack.load(pack), read_by, places, of or ["gene"], source)
+    clinical = clinical_references(read_by, places)
     found.save(out)
+    if as_json:
+        told = pack_as_json(found) | {"clinical": [asdict(one) for one in clinical]}
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        return
     _print(found, as_json)
+    if clinical:
+        typer.echo("For the study's contract:\n")
+        typer.echo("\n".join(one.toml() for one in clinical))
 
 
 def _versions(stated: Sequence[str]) -> dict[str, str]:

@@ -45,12 +45,16 @@ def test_differential_privacy_lets_nothing_private_in_unpaid() -> None:
     )
     private = Defence.parse("dp8").applied(study, 60)
     assert (private.privacy.mode, private.privacy.epsilon) == ("dp", 8.0)
-    assert private.privacy.delta is not None
-    assert private.privacy.delta < 1 / 60
+    assert private.privacy.delta == 1e-5
     assert private.contract.normalisation == "reference"
     assert private.contract.relations.source == "none"
     assert private.training.patience is None
     assert Defence.of(private) == Defence.parse("dp8")
+
+
+def test_delta_stays_below_one_in_the_patients_of_a_very_large_site() -> None:
+    private = Defence.parse("dp8").applied(STUDY, 1_000_000)
+    assert private.privacy.delta == pytest.approx(1_000_000**-1.1)
 
 
 def test_no_defence_takes_every_defence_off() -> None:
