@@ -33,7 +33,7 @@ from mmfed_common.study import Study
 from mmfed_common.tasks.multitask import task_losses
 from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.site_data import sites_of
-from mmfed_simulations.evaluation.tasks_cache import one_thread_each
+from mmfed_simulations.evaluation.worker_pool import one_thread_each
 from mmfed_simulations.run import RunResult, run_study
 from mmfed_simulations.site_files import digest, serialise_site
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import pickle
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors.torch import load_file, save
 
 from mmfed_client.cohort import Cohort
@@ -32,6 +31,7 @@ from mmfed_simulations.evaluation.hospital.personal import personalised_arm
 from mmfed_simulations.evaluation.predictions import write_predictions
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.site_data import sites_of
+from mmfed_simulations.evaluation.worker_pool import drop_pool, kept_pool, one_thread_each
 
 FORMAT = 2
 """Of what is kept; a result of another format is made again."""
@@ -153,55 +153,39 @@ def _run_in_pool(
     workers: int,
     finished: Callable[[Task, ArmResult | MmfedError], None],
 ) -> None:
-    # Bytes, not tensors: tensors would travel through shared memory, which containers keep small.
-    content = pickle.dumps(inputs, protocol=pickle.HIGHEST_PROTOCOL)
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), multiprocessing.get_context("spawn"), _begin, (content,)
-    )
-    with one_thread_each(), pool:
-        futures: dict[Future[MmfedError | None], Task] = {
-            pool.submit(_run_here, task): task for task in tasks
-        }
-        try:
-            for future in as_completed(futures):
-                task = futures[future]
-                error = future.result()
-                result = read_result(inputs.stem(task)) if error is None else None
-                finished(task, error if error is not None else _present(result))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    handle, name = tempfile.mkstemp(prefix=".inputs-", dir=inputs.folder)
+    content = Path(name)
+    try:
+        # In a file: tensors would travel through shared memory, which containers keep small.
+        with os.fdopen(handle, "wb") as file:
+            pickle.dump(inputs, file, protocol=pickle.HIGHEST_PROTOCOL)
+        pool = kept_pool(workers)
+        with one_thread_each():
+            futures: dict[Future[MmfedError | None], Task] = {
+                pool.submit(_run_here, content, task): task for task in tasks
+            }
+        for future in as_completed(futures):
+            task = futures[future]
+            error = future.result()
+            result = read_result(inputs.stem(task)) if error is None else None
+            finished(task, error if error is not None else _present(result))
+    except BaseException:
+        drop_pool(workers)
+        raise
+    finally:
+        content.unlink(missing_ok=True)
 
 
-class one_thread_each:  # noqa: N801 - a context manager
-    """Let processes that start meanwhile use one thread, so that they do not fight for the cores."""
-
-    NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self.NAMES}
-        os.environ.update(dict.fromkeys(self.NAMES, "1"))
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+_INPUTS: dict[Path, Inputs] = {}
+"""In a worker process: the inputs that it read last."""
 
 
-_INPUTS: list[Inputs] = []
-"""In a worker process: its inputs, received once when it starts."""
-
-
-def _begin(content: bytes) -> None:
-    torch.set_num_threads(1)
-    _INPUTS[:] = [pickle.loads(content)]
-
-
-def _run_here(task: Task) -> MmfedError | None:
+def _run_here(content: Path, task: Task) -> MmfedError | None:
     """Run a task in a worker process; its result stays in the cache."""
-    result = _run(_INPUTS[0], task)
+    if content not in _INPUTS:
+        _INPUTS.clear()
+        _INPUTS[content] = pickle.loads(content.read_bytes())
+    result = _run(_INPUTS[content], task)
     return result if isinstance(result, MmfedError) else None
 
 

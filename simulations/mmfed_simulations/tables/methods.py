@@ -20,6 +20,8 @@ OURS, FULL = "ours", "full"
 FULL_ROUNDS = 30
 SMALL_MODEL: dict[str, Any] = {"hidden": 16, "heads": 4, "layers": 1, "fusion_layers": 1}
 """Sizes of the full model in these rows: one layer each, so that a row takes minutes on two cores."""
+PRETRAINING: dict[str, Any] = {"rounds": 60, "server_learning_rate": 0.01}
+"""Training without outcomes, on the cohort's own patients, before the full block learns the outcomes."""
 LOCAL_STEPS: dict[str, Any] = {"batch": 32, "local_epochs": 5}
 """What sites do in a round of the classic methods: five passes in steps of 32 patients."""
 SEEDS = 3
@@ -76,6 +78,17 @@ def full(**changes: Any) -> Change:
     return changed
 
 
+def pretrained(objective: str) -> Change:
+    """Let the full block learn without outcomes first: :func:`full` with one stage more before its last."""
+
+    def changed(study: Study) -> Study:
+        *stages, last = (s.model_dump(mode="json") for s in full()(study).training.stages)
+        before = last | PRETRAINING | {"objective": objective}
+        return full()(study).with_changes(training={"stages": [*stages, before, last]})
+
+    return changed
+
+
 def classic(**aggregation: Any) -> Change:
     """Local passes in small batches between rounds, as many passes over the patients in all."""
 
@@ -109,6 +122,12 @@ METHODS: Mapping[str, Method] = {
     ),
     "full-no-modality-dropout": Method(
         "full, − modality dropout", FULL, full(modality_dropout=0.0), arm="pooled"
+    ),
+    "full-masked-nodes": Method(
+        "full, + pre-training on masked nodes", FULL, pretrained("masked_nodes"), arm="pooled"
+    ),
+    "full-contrastive": Method(
+        "full, + contrastive pre-training", FULL, pretrained("contrastive"), arm="pooled"
     ),
     "full-ensemble": Method(f"full, {SEEDS} seeds averaged", FULL, full(), arm="pooled", members=SEEDS),
 }

@@ -11,7 +11,6 @@ from mmfed_common.heldout import hash_folds
 from mmfed_common.metrics import Estimate
 from mmfed_common.metrics.estimate import HIGH, LOW
 from mmfed_simulations.consortium import LoadedConsortium
-from mmfed_simulations.evaluation.arm_names import label
 from mmfed_simulations.evaluation.folds import FoldPlan, plan_folds
 from mmfed_simulations.evaluation.tasks_cache import cohort_digest
 from mmfed_simulations.evaluation.variants import Variant, as_is, train_variants
@@ -46,12 +45,10 @@ class Partitions:
         folder = workshop.places.work / self.name / cohort
 
         def make() -> RowResult:
-            rows = {}
-            for arm in (ARM, *REFERENCES):
-                workshop.tell(f"{cohort}, partition {number}: {label(arm)}")
-                rows[arm] = train_variants(
-                    {arm: Variant(arm, as_is)}, plan, loaded.topology, folder, workshop.workers
-                )
+            workshop.tell(f"{cohort}, partition {number}")
+            variants = {arm: Variant(arm, as_is) for arm in (ARM, *REFERENCES)}
+            found = train_variants(variants, plan, loaded.topology, folder, workshop.workers)
+            rows = {arm: found[found["arm"] == arm] for arm in variants}
             return score_row(plan, plan.folds[0].study, ARM, rows)
 
         made_of = {"data": cohort_digest(loaded.cohort), "study": loaded.study.hash, "partition": number}

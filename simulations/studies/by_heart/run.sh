@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Attacks on a model that learned its patients by heart.
 # usage: run.sh SITES OUT membership|reconstruct|attribute [option of `mmfed-simulate attack` ...]
-# A hundred synthetic patients at each site; cohort and model are made once in OUT.
+# A hundred synthetic patients a site, on average; cohort and model are made once in OUT.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 sites=$1 out=$2 attack=$3
