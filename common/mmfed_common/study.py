@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +86,10 @@ class Stage(Section):
     frozen. Empty: the blocks that the level adds. ``sparsity`` is an L1 penalty on what weight decay pulls
     on: weights that carry little go to about 0, those that carry much keep their size.
 
+    ``tail_averaging``: the stage ends with the mean of the global weights after this last share of its rounds
+    (tail averaging: Polyak and Juditsky, SIAM J. Control Optim. 30, 1992; Jain et al., JMLR 18, 2018), which
+    takes out much of the noise that single rounds end with. 0: with those of the last round.
+
     ``objective``: ``outcomes``, or training without them, of the full block alone: ``masked_nodes`` fills in
     hidden values of a patient's graph, ``contrastive`` tells two views of a patient from other patients.
     """
@@ -97,6 +102,8 @@ class Stage(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     sparsity: Annotated[float, Field(ge=0)] = 0.0
     server_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    # Left out of the canonical form where it is 0: such a study has the hash that it had before the key came.
+    tail_averaging: Annotated[float, Field(ge=0, le=1, exclude_if=lambda share: share == 0)] = 0.0
 
     @model_validator(mode="after")
     def _trains_what_it_computes(self) -> Self:
@@ -106,6 +113,11 @@ class Stage(Section):
         if self.objective != "outcomes" and (self.level != "full" or set(self.trains) - {"full"}):
             raise ValueError(f'`objective = "{self.objective}"` is for level full, and trains no other block')
         return self
+
+    @property
+    def averages_from(self) -> int:
+        """The first of the stage's rounds, from 1, whose weights go into the mean; past the last: none."""
+        return self.rounds + 1 - math.ceil(round(self.tail_averaging * self.rounds, 9))
 
     @property
     def trained_blocks(self) -> tuple[Level, ...]:
@@ -144,6 +156,8 @@ class Training(Section):
     def _early_stopping(self) -> Self:
         if self.patience is not None and self.validation_fraction == 0:
             raise ValueError("`patience` needs `validation_fraction` > 0: part of the training patients")
+        if self.patience is not None and any(stage.tail_averaging for stage in self.stages):
+            raise ValueError("`tail_averaging` and `patience` both say with which weights a stage ends")
         return self
 
     @property

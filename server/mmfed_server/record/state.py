@@ -39,6 +39,9 @@ class RunState:
         Flower's ``m_t`` and ``v_t`` of the stage that ``next_round`` goes on with; empty without them.
     scaling
         The federated scaling, as named tensors; empty where the study has none.
+    tail
+        Mean of the trained weights after the stage's rounds so far that count, float64; see
+        ``Stage.tail_averaging``.
     best_weights, best_loss, waited
         Early stopping within the stage: best weights, their validation loss, rounds since.
     history
@@ -62,6 +65,7 @@ class RunState:
     first_moment: dict[str, Tensor] = field(default_factory=dict)
     second_moment: dict[str, Tensor] = field(default_factory=dict)
     scaling: dict[str, Tensor] = field(default_factory=dict)
+    tail: dict[str, Tensor] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     best_loss: float | None = None
     waited: int = 0

@@ -19,7 +19,7 @@ from torch import Tensor
 from mmfed_common.errors import StudyError
 from mmfed_server.record.state import RunState, SiteTotals
 
-TENSOR_GROUPS = ("weights", "best_weights", "scaling", "first_moment", "second_moment")
+TENSOR_GROUPS = ("weights", "tail", "best_weights", "scaling", "first_moment", "second_moment")
 TYPE_NAMES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64"}
 """Types of tensors that a state may hold, as the safetensors format calls them."""
 TYPES = {name: dtype for dtype, name in TYPE_NAMES.items()}

@@ -172,6 +172,7 @@ class Rounds:
             self.desk.taken(update.site)
         state.weights = outcome.weights
         state.first_moment, state.second_moment = strategy.moments()
+        self._average(state, place)
         private = self.study.privacy.mode != "none"
         metrics = {} if private else {"train_loss": outcome.loss}
         stage_ends = place.round == place.last_of_stage
@@ -193,6 +194,19 @@ class Rounds:
             self.strategy.set_moments(state.first_moment, state.second_moment)
             self.strategy_stage = place.stage_index
         return self.strategy
+
+    def _average(self, state: RunState, place: Place) -> None:
+        """Take the round's weights into the mean that the stage ends with, if it ends with one."""
+        count = place.round_in_stage - place.stage.averages_from + 1
+        if count < 1:
+            return
+        privacy, frozen = self.study.privacy, self.study.model.frozen
+        names = trained_parameters(state.weights, self.block_of, place.stage, privacy, frozen)
+        before = state.tail
+        state.tail = {}
+        for name in names:
+            weight = state.weights[name].double()
+            state.tail[name] = weight if count == 1 else before[name] + (weight - before[name]) / count
 
     def _early_stopping(self, state: RunState, place: Place, metrics: dict[str, float]) -> bool:
         """Ask for the validation loss; tell whether the stage has waited long enough for a better one."""
@@ -225,6 +239,9 @@ class Rounds:
     def _end_stage(self, state: RunState) -> None:
         if state.best_weights:
             state.weights = state.best_weights
+        mean = {name: value.to(state.weights[name].dtype) for name, value in state.tail.items()}
+        state.weights = state.weights | mean
+        state.tail = {}
         state.best_weights, state.best_loss, state.waited = {}, None, 0
         state.first_moment, state.second_moment = {}, {}
         SitePasts(state.norms, state.digests).forget()

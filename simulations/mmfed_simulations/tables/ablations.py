@@ -10,7 +10,15 @@ from mmfed_simulations.evaluation.tasks_cache import cohort_digest
 from mmfed_simulations.tables.across import mean_difference
 from mmfed_simulations.tables.cohorts import COHORTS
 from mmfed_simulations.tables.markdown import bold, figure, grid, write_page
-from mmfed_simulations.tables.methods import FULL, FULL_ROUNDS, METHODS, OURS, SMALL_MODEL, Method
+from mmfed_simulations.tables.methods import (
+    FULL,
+    FULL_ROUNDS,
+    METHODS,
+    OURS,
+    PRETRAINING,
+    SMALL_MODEL,
+    Method,
+)
 from mmfed_simulations.tables.rows import RowResult, score_row
 from mmfed_simulations.tables.table import Workshop
 from mmfed_simulations.tables.training import predictions_of
@@ -60,7 +68,13 @@ class Ablations:
             if mine:
                 lines.append(_line(name, method, mine))
         headings = ["method", "mean C-index", "against", "mean difference", "what it says", *COHORTS]
-        return write_page(self.name, table=grid(headings, lines), rounds=FULL_ROUNDS, sizes=SMALL_MODEL)
+        return write_page(
+            self.name,
+            table=grid(headings, lines),
+            rounds=FULL_ROUNDS,
+            sizes=SMALL_MODEL,
+            pretraining=PRETRAINING,
+        )
 
 
 def _line(name: str, method: Method, mine: Mapping[str, RowResult]) -> list[str]:

@@ -1,7 +1,7 @@
 """The methods that are switched on and off, one row each: what each changes in a study.
 
 Settings were written down before any of these rows was scored. Rows of the full model get one budget (rounds,
-width, learning rate), the same for the row and for what it is compared with.
+width, learning rate), the same for the row and for what it is compared with; pre-training comes on top.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ STATE = RunState(
     "ab" * 32,
     next_round=3,
     weights={"b": torch.arange(6.0).reshape(2, 3), "a/c": torch.tensor(0.5), "none": torch.empty(0, 4)},
+    tail={"b": torch.full((2, 3), 1 / 3, dtype=torch.float64)},
     first_moment={"b": torch.full((2, 3), -1e-30)},
     scaling={"count": torch.tensor([1, 2]), "mean": torch.tensor([[0.1]], dtype=torch.float64)},
     history=[{"round": 2, "stage": "clinical"}],
@@ -47,7 +48,7 @@ def test_it_comes_back_bit_by_bit_and_is_a_safetensors_file(tmp_path: Path) -> N
     found = read_state(path)
     assert (found.study_hash, found.next_round, found.history) == ("ab" * 32, 3, STATE.history)
     known = load_file(path)
-    for group in ("weights", "first_moment", "second_moment", "scaling", "best_weights"):
+    for group in ("weights", "tail", "first_moment", "second_moment", "scaling", "best_weights"):
         wanted, given_back = getattr(STATE, group), getattr(found, group)
         assert set(given_back) == set(wanted)
         for name, tensor in wanted.items():
