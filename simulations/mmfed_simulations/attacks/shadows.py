@@ -6,12 +6,9 @@ Whoever attacks knows the study, so the shadows start at the same weights as the
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +30,7 @@ from mmfed_common.study import Study
 from mmfed_common.tasks.multitask import task_losses
 from mmfed_common.topology import Topology
 from mmfed_simulations.evaluation.site_data import sites_of
-from mmfed_simulations.evaluation.worker_pool import one_thread_each
+from mmfed_simulations.evaluation.worker_pool import in_workers
 from mmfed_simulations.run import RunResult, run_study
 from mmfed_simulations.site_files import digest, serialise_site
 
@@ -199,47 +196,20 @@ def train_all(
     done = len(trainings) - len(missing)
     if told is not None:
         told(done, len(trainings))
-    for training, found in _trained(patients, missing, workers):
+
+    def finished(training: Training, found: Measured) -> None:
+        nonlocal done
         _keep(_file(folder, training), found)
         done += 1
         if told is not None:
             told(done, len(trainings))
+
+    if min(workers, len(missing)) <= 1:
+        for training in missing:
+            finished(training, train_and_measure(patients, training))
+    else:
+        in_workers(train_and_measure, patients, missing, workers, folder, finished)
     return [_read(_file(folder, training)) for training in trainings]
-
-
-def _trained(
-    patients: Patients, trainings: Sequence[Training], workers: int
-) -> Iterator[tuple[Training, Measured]]:
-    if min(workers, len(trainings)) <= 1:
-        for training in trainings:
-            yield training, train_and_measure(patients, training)
-        return
-    with one_thread_each():
-        pool = ProcessPoolExecutor(
-            min(workers, len(trainings)),
-            multiprocessing.get_context("spawn"),
-            _begin,
-            (pickle.dumps(patients),),
-        )
-        try:
-            waiting: dict[Future[Measured], Training] = {pool.submit(_run_here, t): t for t in trainings}
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-_PATIENTS: list[Patients] = []
-"""In a worker process: the patients, received once when it starts."""
-
-
-def _begin(content: bytes) -> None:
-    torch.set_num_threads(1)
-    _PATIENTS[:] = [pickle.loads(content)]
-
-
-def _run_here(training: Training) -> Measured:
-    return train_and_measure(_PATIENTS[0], training)
 
 
 def _trains(data: SiteData, site: LocalSite) -> Bools:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import pickle
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +27,7 @@ from mmfed_simulations.evaluation.hospital.personal import personalised_arm
 from mmfed_simulations.evaluation.predictions import write_predictions
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.site_data import sites_of
-from mmfed_simulations.evaluation.worker_pool import drop_pool, kept_pool, one_thread_each
+from mmfed_simulations.evaluation.worker_pool import in_workers
 
 FORMAT = 2
 """Of what is kept; a result of another format is made again."""
@@ -135,6 +131,9 @@ def run_tasks(
         if progress is not None:
             progress(len(done) + len(failures), len(tasks), task.label)
 
+    def ended(task: Task, error: MmfedError | None) -> None:
+        finished(task, _present(read_result(inputs.stem(task))) if error is None else error)
+
     if progress is not None:
         progress(len(done), len(tasks), "resumed" if done else "")
     free = [task for task in waiting if task.begins_with is None]
@@ -143,49 +142,13 @@ def run_tasks(
             for task in ready:
                 finished(task, _run(inputs, task))
         else:
-            _run_in_pool(inputs, ready, workers, finished)
+            in_workers(_run_here, inputs, ready, workers, inputs.folder, ended)
     return {task: done[task] for task in tasks if task in done}, failures
 
 
-def _run_in_pool(
-    inputs: Inputs,
-    tasks: Sequence[Task],
-    workers: int,
-    finished: Callable[[Task, ArmResult | MmfedError], None],
-) -> None:
-    handle, name = tempfile.mkstemp(prefix=".inputs-", dir=inputs.folder)
-    content = Path(name)
-    try:
-        # In a file: tensors would travel through shared memory, which containers keep small.
-        with os.fdopen(handle, "wb") as file:
-            pickle.dump(inputs, file, protocol=pickle.HIGHEST_PROTOCOL)
-        pool = kept_pool(workers)
-        with one_thread_each():
-            futures: dict[Future[MmfedError | None], Task] = {
-                pool.submit(_run_here, content, task): task for task in tasks
-            }
-        for future in as_completed(futures):
-            task = futures[future]
-            error = future.result()
-            result = read_result(inputs.stem(task)) if error is None else None
-            finished(task, error if error is not None else _present(result))
-    except BaseException:
-        drop_pool(workers)
-        raise
-    finally:
-        content.unlink(missing_ok=True)
-
-
-_INPUTS: dict[Path, Inputs] = {}
-"""In a worker process: the inputs that it read last."""
-
-
-def _run_here(content: Path, task: Task) -> MmfedError | None:
+def _run_here(inputs: Inputs, task: Task) -> MmfedError | None:
     """Run a task in a worker process; its result stays in the cache."""
-    if content not in _INPUTS:
-        _INPUTS.clear()
-        _INPUTS[content] = pickle.loads(content.read_bytes())
-    result = _run(_INPUTS[content], task)
+    result = _run(inputs, task)
     return result if isinstance(result, MmfedError) else None
 
 
