@@ -87,6 +87,7 @@ class Places:
 
     def build_pack(self) -> Path:
         """The knowledge pack of the TCGA studies, built where it is not there yet."""
+        # The same pack as simulations/studies/tcga/pack.sh builds: a change belongs in both.
         out = self.studies / "tcga" / PACK
         if out.is_file():
             return out

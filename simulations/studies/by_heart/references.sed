@@ -1,4 +1,5 @@
 # Round guesses instead of statistics of the patients, for `normalisation = "reference"`; no correlation edges.
+# For GNU sed: others know neither `a` with its text on the same line nor `\n` in it.
 /^\[model\]/,$d
 s/^normalisation = "federated".*/normalisation = "reference"/
 /^\[contract.demographics.age\]/a reference_mean = 63\nreference_deviation = 10

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the knowledge pack of the TCGA studies beside them, where it is not there yet.  usage: pack.sh
+# The same pack as `Places.build_pack` in simulations/mmfed_simulations/tables/cohorts.py: a change belongs in both.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 data=${MMFED_DATA:-"$here/../../../../shared/data"}
