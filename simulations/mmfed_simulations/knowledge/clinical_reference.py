@@ -11,11 +11,11 @@ from typing import Any, Literal
 from mmfed_client.cohort import load_cohort, load_description
 from mmfed_common.contract import Column
 from mmfed_common.graph import build_topology
+from mmfed_common.model.clinical import CLINICAL
 from mmfed_common.scaling import LEAST_DEVIATION, Moments
 from mmfed_common.study import Study
 from mmfed_simulations.knowledge.reference import LEAST_PATIENTS
 
-CLINICAL = "clinical_feature"
 SECTIONS: tuple[Literal["demographics", "clinical"], ...] = ("demographics", "clinical")
 Sums = tuple[float, float, float]
 """Of a column: patients with a value, sum of the values, sum of their squares."""
@@ -49,10 +49,14 @@ class ClinicalReference:
     patients: int
 
     def toml(self) -> str:
-        """The lines for the study."""
+        """The two keys under the header of the column's section, which a study has already.
+
+        Both numbers are rounded to a hundredth of the deviation or finer, whatever the mean's size.
+        """
+        digits = max(0, math.ceil(2 - math.log10(self.deviation)))
         return (
             f"[contract.{self.section}.{self.column}]\n"
-            f"reference_mean = {self.mean:.3g}\nreference_deviation = {self.deviation:.3g}\n"
+            f"reference_mean = {self.mean:.{digits}f}\nreference_deviation = {self.deviation:.{digits}f}\n"
         )
 
 

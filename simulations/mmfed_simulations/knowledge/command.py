@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -136,8 +136,8 @@ def reference(
     """Add means and deviations of features in public cohorts, for `normalisation = "reference"`.
 
     A study that standardises with them asks no site about its patients: under differential privacy nothing
-    has to be paid for it. Clinical columns have their reference values in the study itself: the lines are
-    printed, for columns that the cohorts have.
+    has to be paid for it. Clinical columns have their reference values in the study itself: for each that the
+    cohorts have, two keys are printed, to be added to the column's section.
 
     Examples:
 
@@ -158,15 +158,11 @@ def reference(
     source = Source(name, "unknown", licence, ", ".join(folder.name for folder in cohort), "")
     read_by = Study.load(study)
     found = with_references(KnowledgePack.load(pack), read_by, places, of or ["gene"], source)
-    clinical = clinical_references(read_by, places)
     found.save(out)
-    if as_json:
-        told = pack_as_json(found) | {"clinical": [asdict(one) for one in clinical]}
-        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
-        return
-    _print(found, as_json)
-    if clinical:
-        typer.echo("For the study's contract:\n")
+    clinical = clinical_references(read_by, places)
+    _print(found, as_json, {"clinical": [asdict(one) for one in clinical]})
+    if clinical and not as_json:
+        typer.echo("Add these two keys to each column's section in the study:\n")
         typer.echo("\n".join(one.toml() for one in clinical))
 
 
@@ -180,9 +176,10 @@ def _versions(stated: Sequence[str]) -> dict[str, str]:
     return versions
 
 
-def _print(pack: KnowledgePack, as_json: bool) -> None:
+def _print(pack: KnowledgePack, as_json: bool, more: Mapping[str, Any] | None = None) -> None:
+    """Print a pack for people, or as JSON with what else there is to tell."""
     if as_json:
-        typer.echo(json.dumps(pack_as_json(pack), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(pack_as_json(pack) | dict(more or {}), indent=2, ensure_ascii=False))
         return
     console = Console()
     console.print(f"sha256 {pack.sha256}", soft_wrap=True, highlight=False)

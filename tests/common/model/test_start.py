@@ -215,3 +215,12 @@ def test_another_bundle_or_one_without_names_is_refused(fault: str, tmp_path: Pa
     with pytest.raises(ModelError) as caught:
         start_from(bundle, study, TOPOLOGY, build_model(study, TOPOLOGY).state_dict())
     assert caught.value.code == "MMF-630"
+
+
+def test_names_that_do_not_fit_the_weights_are_an_error(tmp_path: Path) -> None:
+    """Rather than weights in the wrong places."""
+    bundle = released(tmp_path)
+    assert bundle.names is not None
+    genes = {**bundle.names.nodes, "gene": bundle.names.nodes["gene"][:-1]}
+    with pytest.raises(ValueError, match="names do not stand for the places"):
+        begin(replace(bundle, names=replace(bundle.names, nodes=genes)))

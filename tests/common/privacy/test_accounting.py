@@ -75,7 +75,6 @@ def test_epsilon_is_that_of_opacus_on_a_thousand_schedules() -> None:
     while found < 1000:
         found += same_as_opacus(seed, 100)
         seed += 1
-    assert found >= 1000
 
 
 @pytest.mark.parametrize(

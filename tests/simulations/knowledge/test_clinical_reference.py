@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mmfed_common.study import Study
-from mmfed_simulations.knowledge.clinical_reference import clinical_references
+from mmfed_simulations.knowledge.clinical_reference import ClinicalReference, clinical_references
 
 COHORT = """
 [cohort]
@@ -65,8 +65,7 @@ def _cohort(folder: Path, patients: int, columns: list[str], seed: int) -> pd.Da
 def test_all_patients_of_the_cohorts_that_have_a_column_count(tmp_path: Path) -> None:
     first = _cohort(tmp_path / "first", 80, ["age", "smoked", "sex"], 1)
     second = _cohort(tmp_path / "second", 40, ["age", "sex"], 2)
-    few = _cohort(tmp_path / "few", 29, ["grade"], 3)
-    assert len(few) == 29
+    _cohort(tmp_path / "few", 29, ["grade"], 3)
     places = [(tmp_path / name, None) for name in ("first", "second", "few")]
     age, smoked = clinical_references(STUDY, places)
     both = pd.concat([first, second])["age"]
@@ -91,6 +90,51 @@ def test_the_lines_are_what_a_study_reads(tmp_path: Path) -> None:
 def test_a_cohort_without_any_of_the_columns_says_nothing(tmp_path: Path) -> None:
     _cohort(tmp_path / "first", 80, [], 1)
     assert clinical_references(STUDY, [(tmp_path / "first", None)]) == []
+
+
+def test_genes_knowledge_and_relations_of_the_study_play_no_part(tmp_path: Path) -> None:
+    """Neither the pack nor a table of genes is needed: the cohort has none."""
+    table = _cohort(tmp_path / "first", 80, ["age", "grade"], 1)
+    study = STUDY.with_changes(
+        contract={
+            "gene": {"panel": "knowledge", "layers": {"expression": {}}},
+            "knowledge": {"file": "none.mmfk", "sha256": "0" * 64},
+            "relations": {"source": "site", "threshold": 0.2},
+        }
+    )
+    age, grade = clinical_references(study, [(tmp_path / "first", None)])
+    assert age.mean == pytest.approx(table["age"].mean(), rel=1e-5)
+    assert [age, grade] == clinical_references(STUDY, [(tmp_path / "first", None)])
+
+
+@pytest.mark.parametrize("value", [7.0, 2007.4])
+def test_a_column_that_is_the_same_for_everybody_has_none(value: float, tmp_path: Path) -> None:
+    table = _cohort(tmp_path / "first", 80, ["age", "grade"], 1)
+    table.assign(age=value).to_csv(tmp_path / "first" / "t.csv", index=False)
+    assert [one.column for one in clinical_references(STUDY, [(tmp_path / "first", None)])] == ["grade"]
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "told"),
+    [
+        (2007.4321, 3.14159, ("2007.43", "3.14")),
+        (63.21, 10.44, ("63.2", "10.4")),
+        (123456.7, 1234.5, ("123457", "1234")),
+        (-0.00123456, 0.00234567, ("-0.00123", "0.00235")),
+    ],
+)
+def test_numbers_have_as_many_digits_as_the_deviation_asks_for(
+    mean: float, deviation: float, told: tuple[str, str]
+) -> None:
+    lines = ClinicalReference("clinical", "year", mean, deviation, 100).toml().splitlines()
+    assert lines == [
+        "[contract.clinical.year]",
+        f"reference_mean = {told[0]}",
+        f"reference_deviation = {told[1]}",
+    ]
+    values = _values(lines[1:])
+    assert abs(values["reference_mean"] - mean) <= deviation / 100
+    assert values["reference_deviation"] == pytest.approx(deviation, rel=0.01)
 
 
 def _values(lines: list[str]) -> dict[str, float]:

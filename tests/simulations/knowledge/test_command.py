@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
-from mmfed_common.errors import ModelError
+from mmfed_common.errors import CohortError, ModelError
 from mmfed_common.knowledge import KnowledgePack
+from mmfed_common.study import Study
 from mmfed_simulations.knowledge.column_names import column_names
 from mmfed_simulations.knowledge.command import app
 
@@ -57,3 +60,98 @@ def test_column_names_of_every_format(tmp_path: Path) -> None:
         with pytest.raises(ModelError) as raised:
             column_names([tmp_path / name])
         assert raised.value.code == "MMF-601"
+
+
+COHORT = """
+[cohort]
+id_column = "id"
+[tables]
+t = "t.csv"
+[demographics]
+table = "t"
+columns = ["age", "year"]
+[gene.expression]
+table = "t"
+[outcome.survival]
+table = "t"
+time = "days"
+event = "died"
+unit = "days"
+"""
+STUDY = """
+[study]
+name = "referred"
+seed = 5
+[contract]
+normalisation = "reference"
+[contract.demographics.age]
+kind = "number"
+[contract.demographics.year]
+kind = "number"
+[contract.gene]
+panel = ["TP53", "KRAS"]
+[contract.gene.layers.expression]
+[contract.survival]
+bins = [365, 1000, 3000]
+horizons = [365]
+[[training.stages]]
+level = "clinical"
+rounds = 1
+"""
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Path:
+    """A folder with a public cohort, a pack without references, and a study."""
+    KnowledgePack.assemble(["TP53", "KRAS"]).save(tmp_path / "pack.mmfk")
+    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "cohort.toml").write_text(COHORT)
+    columns = {"id": [f"p{n}" for n in range(60)], "days": range(100, 3100, 50), "died": [0, 1] * 30}
+    features = {"age": [52.0, 52.0, 74.0, 74.0] * 15, "year": [2004.4, 2010.4, 2010.4, 2004.4] * 15}
+    genes = {"TP53": [7 * n % 60 for n in range(60)], "KRAS": [11 * n % 60 for n in range(60)]}
+    pd.DataFrame(columns | features | genes).to_csv(tmp_path / "t.csv", index=False)
+    return tmp_path
+
+
+def _reference(public: Path, *more: str) -> Result:
+    arguments = ["reference", str(public / "pack.mmfk"), "--study", str(public / "study.toml")]
+    arguments += ["--cohort", str(public), "--out", str(public / "out.mmfk"), *more]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_clinical_references_are_told_to_people(public: Path) -> None:
+    result = _reference(public)
+    assert result.exit_code == 0, result.output
+    _, sentence, lines = result.stdout.partition("Add these two keys to each column's section in the study:")
+    assert sentence
+    told = tomllib.loads(lines)["contract"]["demographics"]
+    assert told == {
+        "age": {"reference_mean": 63.0, "reference_deviation": 11.0},
+        "year": {"reference_mean": 2007.4, "reference_deviation": 3.0},
+    }
+    added = STUDY
+    for section in lines.strip().split("\n\n"):
+        header, _, keys = section.partition("\n")
+        added = added.replace(header, f"{header}\n{keys}")
+    (public / "added.toml").write_text(added)
+    assert Study.load(public / "added.toml").contract.columns["year"].reference_mean == 2007.4
+
+
+def test_clinical_references_are_told_to_machines(public: Path) -> None:
+    result = _reference(public, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["references"] == {"gene.expression": 2}
+    assert told["sha256"] == KnowledgePack.load(public / "out.mmfk").sha256
+    age, year = told["clinical"]
+    assert (age["section"], age["column"], age["patients"]) == ("demographics", "age", 60)
+    assert (year["mean"], year["deviation"]) == pytest.approx((2007.4, 3.0), rel=1e-4)
+
+
+def test_a_fault_in_a_clinical_column_does_not_lose_the_pack(public: Path) -> None:
+    table = pd.read_csv(public / "t.csv", dtype={"age": object})
+    table.loc[3, "age"] = "old"
+    table.to_csv(public / "t.csv", index=False)
+    result = _reference(public)
+    assert isinstance(result.exception, CohortError)
+    assert sorted(KnowledgePack.load(public / "out.mmfk").references["gene.expression"]) == ["KRAS", "TP53"]
