@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from mmfed_common.errors import DataError, StudyError
 from mmfed_simulations.cli.program import run
 from mmfed_simulations.tables.cohorts import Places
-from mmfed_simulations.tables.writing import TABLES, wanted_rows
+from mmfed_simulations.tables.rows import RowResult
+from mmfed_simulations.tables.table import Workshop
+from mmfed_simulations.tables.writing import TABLES, make_tables, wanted_rows
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -35,6 +39,33 @@ def test_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.split()
     assert "methods/LUAD/full-mean" in lines
     assert len(set(lines)) == len(lines)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """A table that needs no training: three numbers and their squares."""
+
+    name: str = "squares"
+    rows: tuple[str, ...] = ("A/1", "A/2", "A/3")
+
+    def make(self, workshop: Workshop, row: str) -> RowResult:
+        return RowResult("", {}, {}, {"square": int(row[2:]) ** 2})
+
+    def page(self, found: Mapping[str, RowResult]) -> str:
+        return "".join(f"{row}: {result.facts['square']}\n" for row, result in found.items())
+
+
+def test_a_page_says_how_many_of_its_rows_are_missing(tmp_path: Path) -> None:
+    workshop = Workshop(Places(tmp_path, tmp_path, tmp_path), 1, lambda _: None)
+    make_tables({Squares(): ["A/3"]}, workshop, tmp_path / "docs", lambda *_: None)
+    page = tmp_path / "docs" / "squares.md"
+    assert page.read_text(encoding="utf-8") == (
+        "A/3: 9\n\n1 of 3 rows have been made; `mmfed-simulate results --only squares` makes the others.\n"
+    )
+    make_tables({Squares(): ["A/1"]}, workshop, tmp_path / "docs", lambda *_: None)
+    assert page.read_text(encoding="utf-8").startswith("A/1: 1\nA/3: 9\n\n2 of 3 rows have been made;")
+    make_tables({Squares(): ["A/2"]}, workshop, tmp_path / "docs", lambda *_: None)
+    assert page.read_text(encoding="utf-8") == "A/1: 1\nA/2: 4\nA/3: 9\n"
 
 
 @pytest.mark.shared_data
