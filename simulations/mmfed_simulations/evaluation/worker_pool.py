@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -88,8 +89,22 @@ def _kept_pool(workers: int) -> ProcessPoolExecutor:
     if workers not in _POOLS:
         drop_pool()
         context = multiprocessing.get_context("spawn")
-        _POOLS[workers] = ProcessPoolExecutor(workers, context, torch.set_num_threads, (1,))
+        _POOLS[workers] = ProcessPoolExecutor(workers, context, _begin)
     return _POOLS[workers]
+
+
+def _begin() -> None:
+    """In a worker process: one thread, and no longer life than the program that started it."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A program that is killed ends no worker, and one that waits for work would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _submit(

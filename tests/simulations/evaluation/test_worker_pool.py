@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from tests.simulations.evaluation.toy_cohort import STUDY, toy_cohort, toy_topology
 
@@ -122,3 +123,26 @@ def test_what_killed_programs_left_is_removed_and_what_others_need_stays(tmp_pat
         path.write_bytes(b"patients")
     assert called(tmp_path, 5, [0, 1]) == {0: 1, 1: 5}
     assert list(tmp_path.glob(".inputs-*")) == [needed]
+
+
+PROGRAM = """
+import multiprocessing, sys, time
+from pathlib import Path
+from mmfed_simulations.evaluation.worker_pool import in_workers
+if __name__ == "__main__":
+    in_workers(pow, 2, [1, 2], 2, Path(sys.argv[1]), lambda argument, result: None)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_workers_end_when_the_program_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with subprocess.Popen([sys.executable, str(program), str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        workers = [psutil.Process(int(word)) for word in process.stdout.readline().split()]
+        process.kill()
+        assert len(workers) == 2
+        gone, alive = psutil.wait_procs(workers, timeout=30)
+    assert (len(gone), alive) == (2, [])
