@@ -82,9 +82,10 @@ def pretrained(objective: str) -> Change:
     """Let the full block learn without outcomes first: :func:`full` with one stage more before its last."""
 
     def changed(study: Study) -> Study:
-        *stages, last = (s.model_dump(mode="json") for s in full()(study).training.stages)
+        plain = full()(study)
+        *stages, last = (s.model_dump(mode="json") for s in plain.training.stages)
         before = last | PRETRAINING | {"objective": objective}
-        return full()(study).with_changes(training={"stages": [*stages, before, last]})
+        return plain.with_changes(training={"stages": [*stages, before, last]})
 
     return changed
 

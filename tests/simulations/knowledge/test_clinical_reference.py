@@ -7,24 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.simulations.knowledge.public_cohort import cohort_toml
 
 from mmfed_common.study import Study
 from mmfed_simulations.knowledge.clinical_reference import ClinicalReference, clinical_references
 
-COHORT = """
-[cohort]
-id_column = "id"
-[tables]
-t = "t.csv"
-[demographics]
-table = "t"
-columns = {columns}
-[outcome.survival]
-table = "t"
-time = "days"
-event = "died"
-unit = "days"
-"""
+COHORT = cohort_toml('[demographics]\ntable = "t"\ncolumns = {columns}')
 STUDY = Study.from_content(
     {
         "study": {"name": "referred", "seed": 5},

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import Result
+from tests.simulations.knowledge.public_cohort import cohort_toml
 from typer.testing import CliRunner
 
 from mmfed_common.errors import CohortError, ModelError
@@ -62,22 +63,7 @@ def test_column_names_of_every_format(tmp_path: Path) -> None:
         assert raised.value.code == "MMF-601"
 
 
-COHORT = """
-[cohort]
-id_column = "id"
-[tables]
-t = "t.csv"
-[demographics]
-table = "t"
-columns = ["age", "year"]
-[gene.expression]
-table = "t"
-[outcome.survival]
-table = "t"
-time = "days"
-event = "died"
-unit = "days"
-"""
+COHORT = cohort_toml('[demographics]\ntable = "t"\ncolumns = ["age", "year"]\n[gene.expression]\ntable = "t"')
 STUDY = """
 [study]
 name = "referred"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.simulations.knowledge.public_cohort import cohort_toml
 
 from mmfed_common.errors import ModelError
 from mmfed_common.graph import build_topology
@@ -19,20 +20,7 @@ from mmfed_simulations.site_files import read_topology, serialise_topology
 
 PACK = KnowledgePack.assemble(["TP53", "KRAS", "EGFR"], aliases={"P53": ["TP53"]})
 SOURCE = Source("public", "1", "CC0", "cohort", "")
-COHORT = """
-[cohort]
-id_column = "id"
-[tables]
-t = "t.csv"
-g = "g.csv"
-[gene.expression]
-table = "g"
-[outcome.survival]
-table = "t"
-time = "days"
-event = "died"
-unit = "days"
-"""
+COHORT = cohort_toml('[gene.expression]\ntable = "g"', "g")
 STUDY = Study.from_content(
     {
         "study": {"name": "referred", "seed": 5},
