@@ -15,6 +15,9 @@ from mmfed_common.masking.stream import Vector
 
 logger = logging.getLogger(__name__)
 
+BLOCK = 2**14
+"""How many numbers are written at a time: they stay in the processor's cache."""
+
 
 def numbers_of(update: LocalUpdate, weights: Mapping[str, Tensor], layout: Layout) -> Vector:
     """Write an update as fixed-point numbers, each change times the site's patients.
@@ -33,9 +36,12 @@ def numbers_of(update: LocalUpdate, weights: Mapping[str, Tensor], layout: Layou
     layout.write_head(vector, update.patients, update.loss)
     clipped = 0
     for name, part in layout.parts(vector):
-        change = np.subtract(update.trained[name].numpy(), weights[name].cpu().numpy(), dtype=np.float64)
-        clipped += layout.changes.clipped(change)
-        part[...] = layout.changes.encode(change.reshape(-1), update.patients)
+        trained, sent = update.trained[name].numpy().reshape(-1), weights[name].cpu().numpy().reshape(-1)
+        for start in range(0, part.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            change = np.subtract(trained[block], sent[block], dtype=np.float64)
+            clipped += layout.changes.clipped(change)
+            part[block] = layout.changes.encode(change, update.patients)
     if clipped:
         share = 100 * clipped / max(1, layout.size)
         logger.warning(

@@ -31,7 +31,7 @@ from mmfed_common.masking.fixed_point import MOST_PATIENTS
 from mmfed_common.masking.keys import Session, set_digest
 from mmfed_common.masking.shared_noise import honest_sites, shares_noise
 from mmfed_common.masking.stream import Vector
-from mmfed_common.masking.wide import add_wide_mask, encode_wide
+from mmfed_common.masking.wide import add_wide_masks, encode_wide
 from mmfed_common.signing import SiteKey
 
 TOKEN = re.compile(r"[0-9a-f]{32}")
@@ -119,7 +119,7 @@ class MaskedRounds:
         except ValueError as error:
             raise PrivacyError("MMF-383", str(error), site.name) from None
         digest = hashlib.sha256(vector.tobytes()).hexdigest()
-        session.mask(senders, sealed, vector, add_wide_mask)
+        session.mask(senders, sealed, vector, add_wide_masks)
         allowed = {f.MASKED: (vector.shape, torch.int64)}
         return gate.masked_sums(message, len(site.fit), vector, allowed, digest)
 

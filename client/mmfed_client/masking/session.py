@@ -17,6 +17,7 @@ from mmfed_common.masking.keys import (
     PeerKeys,
     Session,
     adds_mask,
+    agree,
     agreement_tag,
     commitment_of,
     mask_seed,
@@ -29,10 +30,12 @@ from mmfed_common.masking.keys import (
 )
 from mmfed_common.masking.rules import LEAST_PEERS, threshold_of
 from mmfed_common.masking.shamir import SECRET_BYTES, SHARE_BYTES, split
-from mmfed_common.masking.stream import AddsMask, Vector, add_mask
+from mmfed_common.masking.stream import AddsMasks, Mask, Vector, add_masks
 from mmfed_common.signing import SiteKey
 from mmfed_common.study import Aggregation
+from mmfed_common.threads import cores, share_out
 
+SEALING, MASKING = 0, 1
 STEPS = ("keys", "shares", "mask", "agree", "open")
 
 
@@ -64,6 +67,8 @@ class MaskingSession:
         self.alive: tuple[str, ...] = ()
         """Sites whose sum this site has agreed to open, sorted."""
         self._shares: dict[str, bytes] = {}
+        self._agreed: dict[str, tuple[bytes, bytes]] = {}
+        """What this site's sealing and masking keys agree on with those of each peer."""
         self._seen = session
         """The attempt between sites that were shown the same peers and threshold."""
         self._next = 1
@@ -90,19 +95,17 @@ class MaskingSession:
             what = f"a threshold of {threshold} of {count} sites, the study's is {least}"
             raise PrivacyError("MMF-380", what, self.site)
         self._refuse_false_peers(peers)
+        self._agreed = self._agree(peers)
         self.peers = {peer.site: peer for peer in sorted(peers, key=lambda peer: peer.site)}
         self.threshold = threshold
         self._seen = self.session.seen_alike(round_digest(peers, threshold))
         pairs = zip(split(self._seed, threshold, count), split(self._masking, threshold, count), strict=True)
         shares = {name: own + masking for name, (own, masking) in zip(self.peers, pairs, strict=True)}
         self._shares[self.site] = shares[self.site]
-        try:
-            return [self._sealed(peer, shares[peer.site]) for peer in peers]
-        except ValueError:
-            raise PrivacyError("MMF-385", "a peer's key agrees with every key", self.site) from None
+        return [self._sealed(peer, shares[peer.site]) for peer in peers]
 
     def mask(
-        self, senders: Sequence[str], sealed: Sequence[bytes], vector: Vector, add: AddsMask = add_mask
+        self, senders: Sequence[str], sealed: Sequence[bytes], vector: Vector, add: AddsMasks = add_masks
     ) -> None:
         """Mask a vector in place.
 
@@ -126,14 +129,14 @@ class MaskingSession:
         self.senders = tuple(sorted(senders))
         masked = self._seen.seen_alike(set_digest(senders))
         for name, content in zip(senders, sealed, strict=True):
-            if name != self.site and (shares := self._opened(self.peers[name], content)) is not None:
+            if name != self.site and (shares := self._opened(name, content)) is not None:
                 self._shares[name] = shares
-        add(vector, self._seed)
+        masks = [Mask(self._seed)]
         for name in self.senders:
             if name != self.site:
-                public = self.peers[name].masking
-                seed = mask_seed(masked, self._masking, public, self.site, name)
-                add(vector, seed, negative=not adds_mask(self.site, name))
+                seed = mask_seed(masked, self._agreed[name][MASKING], self.site, name)
+                masks.append(Mask(seed, negative=not adds_mask(self.site, name)))
+        add(vector, masks)
 
     def check_senders(self, senders: Sequence[str], sealed: Sequence[bytes]) -> None:
         """Raise as :meth:`mask` would, before anything is computed that is then masked."""
@@ -217,29 +220,49 @@ class MaskingSession:
     def _refuse_false_peers(self, peers: Sequence[PeerKeys]) -> None:
         if [peer for peer in peers if peer.site == self.site] != [self.own]:
             raise PrivacyError("MMF-384", "own keys", self.site)
-        for peer in peers:
-            if peer.site != self.site and (fault := peer.fault(self.session)):
+        others = [peer for peer in peers if peer.site != self.site]
+        faults = [""] * len(others)
+
+        def find(first: int, last: int) -> None:
+            for place in range(first, last):
+                faults[place] = others[place].fault(self.session)
+
+        share_out(find, len(others), cores())
+        for peer, fault in zip(others, faults, strict=True):
+            if fault:
                 raise PrivacyError("MMF-385", f"{peer.site[:80]}: {fault}", self.site)
         for what in ("site", "enrolled", "sealing", "masking", "commitment"):
             if len({getattr(peer, what) for peer in peers}) < len(peers):
                 raise PrivacyError("MMF-385", f"two peers have the same {what} key or name", self.site)
 
+    def _agree(self, peers: Sequence[PeerKeys]) -> dict[str, tuple[bytes, bytes]]:
+        others = [peer for peer in peers if peer.site != self.site]
+        try:
+            sealing = agree(self._sealing, [peer.sealing for peer in others])
+            masking = agree(self._masking, [peer.masking for peer in others])
+        except ValueError:
+            raise PrivacyError("MMF-385", "a peer's key agrees with every key", self.site) from None
+        return {
+            peer.site: keys for peer, keys in zip(others, zip(sealing, masking, strict=True), strict=True)
+        }
+
     def _sealed(self, peer: PeerKeys, shares: bytes) -> bytes:
         if peer.site == self.site:
             return b""
-        return seal_shares(self._seen, self._sealing, peer.sealing, self.site, peer.site, shares)
+        return seal_shares(self._seen, self._agreed[peer.site][SEALING], self.site, peer.site, shares)
 
-    def _opened(self, peer: PeerKeys, content: bytes) -> bytes | None:
-        shares = open_shares(self._seen, self._sealing, peer.sealing, self.site, peer.site, content)
+    def _opened(self, peer: str, content: bytes) -> bytes | None:
+        shares = open_shares(self._seen, self._agreed[peer][SEALING], self.site, peer, content)
         return shares if shares is not None and len(shares) == 2 * SHARE_BYTES else None
 
     def _tag(self, signer: str, reader: str) -> bytes:
         if signer == reader:
             return b""
-        peer = self.peers[reader if signer == self.site else signer]
-        return agreement_tag(self._seen, self._sealing, peer.sealing, signer, reader, self.alive)
+        agreed = self._agreed[reader if signer == self.site else signer][SEALING]
+        return agreement_tag(self._seen, agreed, signer, reader, self.alive)
 
     def _forget(self) -> None:
         """Nothing of the round is of use any more; Python cannot wipe memory, but need not keep it."""
         self._shares.clear()
+        self._agreed.clear()
         self._sealing = self._masking = self._seed = bytes(SECRET_BYTES)

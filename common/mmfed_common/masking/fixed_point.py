@@ -47,7 +47,8 @@ class FixedPoint:
         """
         if not 0 <= patients <= MOST_PATIENTS:
             raise ValueError(f"more than {MOST_PATIENTS} patients cannot be summed without overflow")
-        scaled = np.clip(np.asarray(values, np.float64) / self.largest, -1.0, 1.0)
+        scaled: NDArray[np.float64] = np.divide(values, self.largest, dtype=np.float64)
+        np.clip(scaled, -1.0, 1.0, out=scaled)
         scaled *= patients * 2.0**BITS
         return np.rint(scaled, out=scaled).astype(np.int64)
 
@@ -57,6 +58,8 @@ class FixedPoint:
 
     def clipped(self, values: NDArray[np.floating]) -> int:
         """How many numbers are beyond ±``largest``."""
+        if values.size == 0 or (values.max() <= self.largest and values.min() >= -self.largest):
+            return 0
         return int(np.count_nonzero(np.abs(values) > self.largest))
 
     def is_possible(self, total: Vector, patients: int, sites: int) -> bool:

@@ -58,7 +58,7 @@ class Session:
     def context(self, purpose: str, *names: str) -> bytes:
         """One text for one purpose between some sites, in one way only."""
         content = [purpose, self.study_hash, self.round, self.token, *self.among, *names]
-        return b"mmfed masking 1\n" + json.dumps(content, separators=(",", ":")).encode()
+        return b"mmfed masking 2\n" + json.dumps(content, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True)
@@ -116,21 +116,27 @@ def public_of(secret: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
 
 
-def agreed_key(secret: bytes, public: bytes, context: bytes) -> bytes:
-    """Agree on 32 bytes with the holder of a public key, for one purpose (X25519, HKDF-SHA256).
+def agree(secret: bytes, publics: Sequence[bytes]) -> list[bytes]:
+    """Agree on a secret with the holder of each public key (X25519); keys are derived from it by purpose.
 
     Raises
     ------
     ValueError
-        When the public key is of those that give everybody the same secret.
+        When a public key is of those that give everybody the same secret.
     """
-    shared = X25519PrivateKey.from_private_bytes(secret).exchange(X25519PublicKey.from_public_bytes(public))
-    return HKDF(hashes.SHA256(), KEY_BYTES, None, context).derive(shared)
+    own = X25519PrivateKey.from_private_bytes(secret)
+    return [own.exchange(X25519PublicKey.from_public_bytes(public)) for public in publics]
 
 
-def mask_seed(session: Session, secret: bytes, public: bytes, own: str, peer: str) -> bytes:
-    """The seed of the mask that two sites share: one adds it, the other takes it away."""
-    return agreed_key(secret, public, session.context("mask", *sorted((own, peer))))
+def mask_seed(session: Session, agreed: bytes, own: str, peer: str) -> bytes:
+    """The seed of the mask that two sites share: one adds it, the other takes it away.
+
+    Parameters
+    ----------
+    agreed
+        What the two sites' masking keys :func:`agree` on.
+    """
+    return _derived(agreed, session.context("mask", *sorted((own, peer))))
 
 
 def adds_mask(own: str, peer: str) -> bool:
@@ -143,28 +149,30 @@ def commitment_of(seed: bytes) -> bytes:
     return hashlib.sha256(b"mmfed masking seed 1\n" + seed).digest()
 
 
-def seal_shares(session: Session, secret: bytes, public: bytes, own: str, peer: str, content: bytes) -> bytes:
-    """Seal something that only one peer can read, and nobody change (ChaCha20-Poly1305)."""
+def seal_shares(session: Session, agreed: bytes, own: str, peer: str, content: bytes) -> bytes:
+    """Seal something that only one peer can read, and nobody change (ChaCha20-Poly1305).
+
+    Parameters
+    ----------
+    agreed
+        What the two sites' sealing keys :func:`agree` on.
+    """
     context = session.context("shares", own, peer)
-    return ChaCha20Poly1305(agreed_key(secret, public, context)).encrypt(NO_NONCE, content, context)
+    return ChaCha20Poly1305(_derived(agreed, context)).encrypt(NO_NONCE, content, context)
 
 
-def open_shares(
-    session: Session, secret: bytes, public: bytes, own: str, peer: str, sealed: bytes
-) -> bytes | None:
+def open_shares(session: Session, agreed: bytes, own: str, peer: str, sealed: bytes) -> bytes | None:
     """Open what a peer sealed for this site; None when it did not, or it was changed."""
     context = session.context("shares", peer, own)
     try:
-        return ChaCha20Poly1305(agreed_key(secret, public, context)).decrypt(NO_NONCE, sealed, context)
+        return ChaCha20Poly1305(_derived(agreed, context)).decrypt(NO_NONCE, sealed, context)
     except (InvalidTag, ValueError):
         return None
 
 
-def agreement_tag(
-    session: Session, secret: bytes, public: bytes, signer: str, reader: str, alive: Sequence[str]
-) -> bytes:
+def agreement_tag(session: Session, agreed: bytes, signer: str, reader: str, alive: Sequence[str]) -> bytes:
     """What one site gives another to show that it opens the sum of these sites and of no others."""
-    key = agreed_key(secret, public, session.context("agreement", *sorted((signer, reader))))
+    key = _derived(agreed, session.context("agreement", *sorted((signer, reader))))
     return hmac.digest(key, session.context("opens", signer, reader, set_digest(alive)), "sha256")
 
 
@@ -177,3 +185,7 @@ def round_digest(peers: Sequence[PeerKeys], threshold: int) -> str:
 def set_digest(sites: Sequence[str]) -> str:
     """One hash over a set of sites."""
     return hashlib.sha256(json.dumps(sorted(sites), separators=(",", ":")).encode()).hexdigest()
+
+
+def _derived(agreed: bytes, context: bytes) -> bytes:
+    return HKDF(hashes.SHA256(), KEY_BYTES, None, context).derive(agreed)

@@ -6,11 +6,12 @@ whose numbers are below 2⁵⁷ each. A vector is an array of 64-bit integers, l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from mmfed_common.masking.stream import NUMBER_BYTES, Vector
+from mmfed_common.masking.stream import NUMBER_BYTES, Mask, Stream, Vector
 
 FRACTION_BITS = 56
 LARGEST = 2.0**57
@@ -55,8 +56,10 @@ def add_wide(total: Vector, other: Vector, *, negative: bool = False) -> None:
     into[:, 1] += high + (into[:, 0] < low)
 
 
-def add_wide_mask(vector: Vector, seed: bytes, *, negative: bool = False) -> None:
-    """Add the stream of a seed to a vector of wide numbers in place, or take it away."""
-    encryptor = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor()
-    drawn = np.frombuffer(encryptor.update(bytes(NUMBER_BYTES * vector.size)), "<i8").astype(np.int64)
-    add_wide(vector, drawn, negative=negative)
+def add_wide_masks(vector: Vector, masks: Sequence[Mask]) -> None:
+    """Add streams to a vector of wide numbers in place, or take them away."""
+    zeros = memoryview(bytes(NUMBER_BYTES * vector.size))
+    drawn = bytearray(len(zeros) + 16)
+    for mask in masks:
+        stream = Stream(mask.seed).draw(zeros, drawn).astype(np.int64)
+        add_wide(vector, stream, negative=mask.negative)

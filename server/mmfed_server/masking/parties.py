@@ -10,6 +10,7 @@ from mmfed_common.masking.keys import (
     PeerKeys,
     Session,
     adds_mask,
+    agree,
     commitment_of,
     mask_seed,
     public_of,
@@ -18,7 +19,7 @@ from mmfed_common.masking.keys import (
 )
 from mmfed_common.masking.rules import threshold_of
 from mmfed_common.masking.shamir import recover
-from mmfed_common.masking.stream import AddsMask, Vector, add_mask
+from mmfed_common.masking.stream import AddsMasks, Mask, Vector, add_masks
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Parties:
         place = list(self.peers).index(site)
         return [self.sealed[sender][place] for sender in self.senders]
 
-    def unmask(self, total: Vector, add: AddsMask = add_mask) -> list[NetworkError]:
+    def unmask(self, total: Vector, add: AddsMasks = add_masks) -> list[NetworkError]:
         """Take the masks that are left off the sum of the masked vectors, in place.
 
         Parameters
@@ -95,15 +96,19 @@ class Parties:
         """
         faults: dict[str, NetworkError] = {}
         secrets = {name: self._secret(name, faults) for name in self.senders}
-        masked = self.masked
-        for name, secret in secrets.items():
-            if name in self.alive:
-                add(total, secret, negative=True)
-                continue
-            for other in sorted(self.alive):
-                seed = mask_seed(masked, secret, self.peers[other].masking, name, other)
-                add(total, seed, negative=adds_mask(other, name))
+        add(total, [Mask(secrets[name], negative=True) for name in self.senders if name in self.alive])
+        for name in self.gone:
+            add(total, self._masks_with(name, secrets[name]))
         return list(faults.values())
+
+    def _masks_with(self, name: str, secret: bytes) -> list[Mask]:
+        """The masks with a site that is gone that are left in the others' sum, each to be taken back."""
+        masked, masks = self.masked, []
+        others = sorted(self.alive)
+        for other, agreed in zip(others, agree(secret, [self.peers[o].masking for o in others]), strict=True):
+            seed = mask_seed(masked, agreed, name, other)
+            masks.append(Mask(seed, negative=adds_mask(other, name)))
+        return masks
 
     def _secret(self, name: str, faults: dict[str, NetworkError]) -> bytes:
         """The seed of a site that is alive, or the masking key of one that is gone; never both."""

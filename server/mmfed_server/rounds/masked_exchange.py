@@ -20,7 +20,7 @@ from mmfed_common.masking import fields as f
 from mmfed_common.masking.fixed_point import MOST_SITES
 from mmfed_common.masking.keys import PeerKeys, Session
 from mmfed_common.masking.rules import LEAST_PEERS
-from mmfed_common.masking.stream import AddsMask, Vector, add_mask
+from mmfed_common.masking.stream import AddsMasks, Vector, add_masks
 from mmfed_common.study import Study
 from mmfed_server.guard import Checked, Expected, check_reply, each_array_in_place
 from mmfed_server.masking.parties import Parties, tags_for
@@ -138,7 +138,7 @@ class MaskedExchange:
         return checked
 
     def open(
-        self, parties: Parties, total: Vector, refusals: list[Refusal], add: AddsMask = add_mask
+        self, parties: Parties, total: Vector, refusals: list[Refusal], add: AddsMasks = add_masks
     ) -> None:
         """Let the sites that are left agree on the sum and give the shares that open it; unmask it in place.
 

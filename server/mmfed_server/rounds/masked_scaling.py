@@ -13,7 +13,7 @@ from mmfed_common.arrays import Shapes
 from mmfed_common.errors import NetworkError
 from mmfed_common.masking.fields import MASKED
 from mmfed_common.masking.stream import Vector
-from mmfed_common.masking.wide import HALVES, add_wide, add_wide_mask, decode_wide
+from mmfed_common.masking.wide import HALVES, add_wide, add_wide_masks, decode_wide
 from mmfed_common.scaling import Moments
 from mmfed_common.study import Study
 from mmfed_server.masking.parties import Parties
@@ -88,7 +88,7 @@ def _summed(
 
     answers = exchange.desk.ask(messages, roster.name_of(parties.senders), 0, m.MOMENTS)
     exchange.add(parties, answers, (), {MASKED: ((size,), torch.int64)}, add, refusals)
-    exchange.open(parties, total, refusals, add_wide_mask)
+    exchange.open(parties, total, refusals, add_wide_masks)
     return total
 
 

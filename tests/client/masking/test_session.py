@@ -12,9 +12,9 @@ from tests.server.masking.protocol import STUDY, enrolled, new_session
 
 from mmfed_client.masking.session import MaskingSession
 from mmfed_common.errors import PrivacyError
-from mmfed_common.masking.keys import PeerKeys, Session, adds_mask, mask_seed, set_digest
+from mmfed_common.masking.keys import PeerKeys, Session, adds_mask, agree, mask_seed, set_digest
 from mmfed_common.masking.shamir import SHARE_BYTES
-from mmfed_common.masking.stream import add_mask
+from mmfed_common.masking.stream import Mask, add_masks
 from mmfed_common.signing import SiteKey
 from mmfed_common.study import Aggregation
 
@@ -125,9 +125,10 @@ def test_a_peer_that_is_there_twice_is_refused(what: str) -> None:
     assert refused(lambda: there.me.share([*there.peers, double.own], 4)) == "MMF-385"
 
 
-def test_a_key_that_agrees_with_everybody_is_refused() -> None:
+@pytest.mark.parametrize("what", ["sealing", "masking"])
+def test_a_key_that_agrees_with_everybody_is_refused(what: str) -> None:
     there = Round()
-    keys = replace(there.peers[1], sealing=bytes(32))
+    keys = replace(there.peers[1], **{what: bytes(32)})
     signed = replace(keys, signature=enrolled("b").sign(keys.statement(there.session)))
     assert refused(lambda: there.me.share([there.peers[0], signed, *there.peers[2:]], 3)) == "MMF-385"
 
@@ -259,11 +260,11 @@ def test_masks_of_sites_that_are_told_of_different_senders_do_not_cancel(alike: 
     for name, senders in told.items():
         seed = there.sites[name]._seed
         there.sites[name].mask(senders, there.for_site(name)[: len(senders)], vectors[name])
-        add_mask(vectors[name], seed, negative=True)
+        add_masks(vectors[name], [Mask(seed, negative=True)])
         for other in senders:
             if other not in told:  # the masks with those who dropped out come off, whoever they are
                 masked = there.sites[name]._seen.seen_alike(set_digest(senders))
                 public, secret = there.sites[name].own.masking, there.sites[other]._masking
-                seed = mask_seed(masked, secret, public, other, name)
-                add_mask(vectors[name], seed, negative=adds_mask(name, other))
+                seed = mask_seed(masked, *agree(secret, [public]), other, name)
+                add_masks(vectors[name], [Mask(seed, negative=adds_mask(name, other))])
     assert (vectors["a"] + vectors["b"]).any() != alike

@@ -25,6 +25,7 @@ from mmfed_common import messages as m
 from mmfed_common.masking import fields as f
 from mmfed_common.masking.keys import (
     adds_mask,
+    agree,
     commitment_of,
     mask_seed,
     round_digest,
@@ -32,7 +33,7 @@ from mmfed_common.masking.keys import (
 )
 from mmfed_common.masking.layout import HEAD
 from mmfed_common.masking.shamir import SHARE_BYTES, recover
-from mmfed_common.masking.stream import Vector, add_mask
+from mmfed_common.masking.stream import Mask, Vector, add_masks
 from mmfed_common.privacy import PrivacyPlan, epsilon_of
 
 
@@ -53,14 +54,14 @@ def opened_by_itself(there: Coordinator, answer: Message) -> Vector:
     masked = there.session.seen_alike(round_digest(there.listed, 3)).seen_alike(set_digest(names))
     own = there.listed[0]
     for name, peer in there.peers.items():
-        seed = mask_seed(masked, peer._masking, own.masking, name, own.site)
-        add_mask(vector, seed, negative=adds_mask(own.site, name))
+        seed = mask_seed(masked, *agree(peer._masking, [own.masking]), name, own.site)
+        add_masks(vector, [Mask(seed, negative=adds_mask(own.site, name))])
     shares = {
         place: peer._shares[own.site][:SHARE_BYTES] for place, peer in enumerate(there.peers.values(), 2)
     }
     found = recover(shares, 3, lambda seed: commitment_of(seed) == own.commitment)
     assert found is not None
-    add_mask(vector, found.secret, negative=True)
+    add_masks(vector, [Mask(found.secret, negative=True)])
     return vector
 
 

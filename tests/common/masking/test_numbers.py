@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from mmfed_common.masking.fixed_point import BITS, MOST_PATIENTS, MOST_SITES, FixedPoint
 from mmfed_common.masking.layout import HEAD, Layout
 from mmfed_common.masking.rules import threshold_of
-from mmfed_common.masking.stream import BLOCK, add_mask
-from mmfed_common.masking.wide import add_wide, add_wide_mask, decode_wide, encode_wide
+from mmfed_common.masking.stream import BLOCK, LEAST_SHARED, PIECE, Mask, add_masks
+from mmfed_common.masking.wide import add_wide, add_wide_masks, decode_wide, encode_wide
 
 
 @given(
@@ -52,7 +52,7 @@ def test_what_is_beyond_the_bound_is_clipped_and_counted() -> None:
 
 def test_a_sum_with_masks_left_in_it_is_not_possible() -> None:
     numbers, total = FixedPoint(1.0), np.zeros(100, np.int64)
-    add_mask(total, secrets.token_bytes(32))
+    add_masks(total, [Mask(secrets.token_bytes(32))])
     assert not numbers.is_possible(total, 10_000, 20)
 
 
@@ -61,11 +61,25 @@ def test_a_mask_is_the_cipher_s_stream_and_comes_off_again(size: int) -> None:
     seed = secrets.token_bytes(32)
     start = np.random.default_rng(1).integers(-(2**63), 2**63 - 1, size, dtype=np.int64)
     vector = start.copy()
-    add_mask(vector, seed)
-    stream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor().update(bytes(8 * size))
+    add_masks(vector, [Mask(seed)])
+    counter = (2).to_bytes(16, "big")  # GCM with a nonce of zeros keeps 0 and 1 for itself
+    stream = Cipher(algorithms.AES(seed), modes.CTR(counter)).encryptor().update(bytes(8 * size))
     assert np.array_equal(vector, start + np.frombuffer(stream, "<i8"))
-    add_mask(vector, seed, negative=True)
+    add_masks(vector, [Mask(seed, negative=True)])
     assert np.array_equal(vector, start)
+
+
+@pytest.mark.parametrize("size", [1, LEAST_SHARED, PIECE - 1, PIECE, PIECE + BLOCK + 5])
+def test_threads_share_masks_and_give_the_same_numbers(size: int) -> None:
+    masks = [Mask(secrets.token_bytes(32), negative=place % 3 == 1) for place in range(5)]
+    start = np.random.default_rng(1).integers(-(2**63), 2**63 - 1, size, dtype=np.int64)
+    alone = start.copy()
+    for mask in masks:
+        add_masks(alone, [mask])
+    for threads in (1, 2, 3, 9):
+        vector = start.copy()
+        add_masks(vector, masks, threads=threads)
+        assert np.array_equal(vector, alone)
 
 
 def test_the_layout_is_the_same_whatever_the_order_of_the_names() -> None:
@@ -131,9 +145,9 @@ def test_wide_sums_are_exact_to_the_step(values: list[float]) -> None:
 def test_wide_masks_come_off_and_what_is_too_large_is_an_error() -> None:
     start = encode_wide(np.array([1.5, -2.25, 0.0, 1e12]))
     vector, seed = start.copy(), secrets.token_bytes(32)
-    add_wide_mask(vector, seed)
+    add_wide_masks(vector, [Mask(seed)])
     assert not np.array_equal(vector, start)
-    add_wide_mask(vector, seed, negative=True)
+    add_wide_masks(vector, [Mask(seed, negative=True)])
     assert decode_wide(vector).tolist() == [1.5, -2.25, 0.0, 1e12]
     for wrong in (np.nan, np.inf, 2.0**57):
         with pytest.raises(ValueError, match="larger unit"):

@@ -21,9 +21,9 @@ from tests.server.masking.protocol import (
 
 from mmfed_client.masking.session import MaskingSession
 from mmfed_common.errors import NetworkError, PrivacyError
-from mmfed_common.masking.keys import adds_mask, mask_seed
+from mmfed_common.masking.keys import adds_mask, agree, mask_seed
 from mmfed_common.masking.shamir import SHARE_BYTES
-from mmfed_common.masking.stream import Vector, add_mask
+from mmfed_common.masking.stream import Mask, Vector, add_masks
 from mmfed_common.study import Aggregation
 from mmfed_server.masking.parties import Parties, tags_for
 
@@ -105,11 +105,11 @@ def mask_less(seen: Transcript, name: str) -> Vector:
     """What the server can compute of one site's vector from all it saw: every opened seed taken off."""
     vector = seen.masked[name].copy()
     faults: dict[str, NetworkError] = {}
-    add_mask(vector, seen.parties._secret(name, faults), negative=True)
+    add_masks(vector, [Mask(seen.parties._secret(name, faults), negative=True)])
     for other in seen.parties.gone:
         secret = seen.parties._secret(other, faults)
-        seed = mask_seed(seen.parties.masked, secret, seen.parties.peers[name].masking, other, name)
-        add_mask(vector, seed, negative=adds_mask(name, other))
+        seed = mask_seed(seen.parties.masked, *agree(secret, [seen.parties.peers[name].masking]), other, name)
+        add_masks(vector, [Mask(seed, negative=adds_mask(name, other))])
     return vector
 
 
@@ -186,6 +186,6 @@ def test_that_test_can_fail() -> None:
     for other in ("site-1", "site-2", "site-3"):
         assert not np.array_equal(vector, vectors["site-0"])
         public = seen.parties.peers["site-0"].masking
-        seed = mask_seed(seen.parties.masked, seen.masking_keys[other], public, other, "site-0")
-        add_mask(vector, seed, negative=adds_mask("site-0", other))
+        seed = mask_seed(seen.parties.masked, *agree(seen.masking_keys[other], [public]), other, "site-0")
+        add_masks(vector, [Mask(seed, negative=adds_mask("site-0", other))])
     assert np.array_equal(vector, vectors["site-0"])

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from mmfed_common.model.edges import SharedEdges
 from mmfed_common.model.kernels import attention_loops, plain
 from mmfed_common.model.kernels import pooling_loops as loops
-from mmfed_common.model.kernels.threads import split
+from mmfed_common.threads import share_out
 
 Array = npt.NDArray[Any]
 CHUNK = 16
@@ -70,7 +70,7 @@ class _Attend(torch.autograd.Function):
         shares = values.new_empty(patients, edges.targets, heads)
         ctx.edges, ctx.sizes = edges, ((0,) * heads, (0,) * (hidden // heads))
         arrays = (values, vectors, target_score, edges.pointer, edges.source_int32, out, shares)
-        split(partial(attention_loops.attention_forward, *ctx.sizes, *map(_array, arrays)), patients)
+        share_out(partial(attention_loops.attention_forward, *ctx.sizes, *map(_array, arrays)), patients)
         ctx.save_for_backward(values, vectors, target_score, out, shares)
         return out
 
@@ -87,7 +87,7 @@ class _Attend(torch.autograd.Function):
             *(values, vectors, target_score, edges.pointer, edges.source_int32),
             *(out, shares, grad.contiguous(), grad_values, grad_vectors, grad_target),
         )
-        split(partial(attention_loops.attention_backward, *ctx.sizes, *map(_array, arrays)), patients)
+        share_out(partial(attention_loops.attention_backward, *ctx.sizes, *map(_array, arrays)), patients)
         if vectors.shape[0] == 1:
             grad_vectors = grad_vectors.sum(dim=0, keepdim=True)
         return grad_values, grad_vectors, grad_target, None
@@ -101,7 +101,7 @@ class _Pool(torch.autograd.Function):
         chunk = math.gcd(values.shape[2], CHUNK)
         ctx.sizes = (0,) * (values.shape[2] // chunk), (0,) * chunk
         arrays = (values, standing, edges.pointer, edges.source_int32, out)
-        split(partial(loops.pool_forward, *ctx.sizes, *map(_array, arrays)), values.shape[0])
+        share_out(partial(loops.pool_forward, *ctx.sizes, *map(_array, arrays)), values.shape[0])
         ctx.edges, ctx.sources = edges, values.shape[1]
         ctx.save_for_backward(standing)
         return out
@@ -113,7 +113,7 @@ class _Pool(torch.autograd.Function):
         edges: SharedEdges = ctx.edges
         grad_values = grad.new_empty(grad.shape[0], ctx.sources, grad.shape[2])
         arrays = (standing, edges.pointer, edges.source_int32, grad.contiguous(), grad_values)
-        split(partial(loops.pool_backward, *ctx.sizes, *map(_array, arrays)), grad.shape[0])
+        share_out(partial(loops.pool_backward, *ctx.sizes, *map(_array, arrays)), grad.shape[0])
         return grad_values, None, None
 
 
@@ -123,7 +123,7 @@ class _Score(torch.autograd.Function):
         values, weights = values.contiguous(), weights.contiguous()
         out = values.new_zeros(values.shape[0], edges.targets)
         arrays = (values, weights, edges.pointer, edges.source_int32, out)
-        split(partial(loops.score_forward, *map(_array, arrays)), values.shape[0])
+        share_out(partial(loops.score_forward, *map(_array, arrays)), values.shape[0])
         ctx.edges = edges
         ctx.save_for_backward(values, weights)
         return out
@@ -139,14 +139,14 @@ class _Score(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_values = torch.zeros_like(values)
             run = partial(loops.score_backward_values, _array(weights), *shared, _array(grad_values))
-            split(run, values.shape[0])
+            share_out(run, values.shape[0])
         if ctx.needs_input_grad[1]:
             grad_weights = torch.zeros_like(weights)
             arrays = (_array(values), *shared, _array(grad_weights))
             if weights.shape[0] == 1:
-                split(partial(loops.score_backward_shared_weights, *arrays), edges.targets)
+                share_out(partial(loops.score_backward_shared_weights, *arrays), edges.targets)
             else:
-                split(partial(loops.score_backward_own_weights, *arrays), values.shape[0])
+                share_out(partial(loops.score_backward_own_weights, *arrays), values.shape[0])
         return grad_values, grad_weights, None
 
 
