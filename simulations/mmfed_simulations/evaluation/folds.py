@@ -70,12 +70,17 @@ def usual_rule(cohort: Cohort) -> FoldRule:
     return "random" if cohort.folds is None else "cohort"
 
 
-def plan_folds(study: Study, cohort: Cohort, rule: FoldRule) -> FoldPlan:
+def plan_folds(study: Study, cohort: Cohort, rule: FoldRule, seed: int | None = None) -> FoldPlan:
     """Lay out the folds.
 
     ``cohort``: the cohort's own fold column. ``random``: by hash of the patient id, as many as the study's
     ``folds``. ``leave-site-out``: each site that has at least the study's least cell of patients and two
     deaths is held out in turn, while all others train.
+
+    Parameters
+    ----------
+    seed
+        Of the hash; None: the study's.
 
     Raises
     ------
@@ -91,7 +96,8 @@ def plan_folds(study: Study, cohort: Cohort, rule: FoldRule) -> FoldPlan:
         count = max(cohort.folds) + 1
         how = "as the cohort's fold column gives them"
     else:
-        cohort = replace(cohort, folds=hash_folds(study.study.seed, cohort.patients.patient_ids, count))
+        of_hash = study.study.seed if seed is None else seed
+        cohort = replace(cohort, folds=hash_folds(of_hash, cohort.patients.patient_ids, count))
         how = "by hash of the patient id"
     folds = tuple(
         Fold(str(k), study.with_changes(evaluation={"rule": "fold", "folds": count, "fold": k, "sites": ()}))

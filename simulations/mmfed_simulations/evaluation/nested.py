@@ -55,11 +55,13 @@ def select_by_inner_folds(
     folder: Path,
     *,
     arm: str,
+    judged: tuple[str, str] = ("survival", "c_index"),
     inner_folds: int = 4,
+    inner_seed: int | None = None,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> Selected:
-    """Choose a candidate in every outer fold by the C-index in inner folds, then train it.
+    """Choose a candidate in every outer fold by its figure in inner folds, then train it.
 
     Parameters
     ----------
@@ -71,6 +73,11 @@ def select_by_inner_folds(
         Finished trainings are kept in ``folder/cache``: the same call goes on after an interruption.
     arm
         What the rows are called.
+    judged
+        Task and metric by which is chosen; higher is better.
+    inner_seed
+        Of the hash that lays patients into inner folds; None: the study's. It must not be that of the outer
+        folds: patients of one outer fold have neighbouring hashes, and the inner folds would be uneven.
 
     Raises
     ------
@@ -81,7 +88,9 @@ def select_by_inner_folds(
     inner: dict[str, dict[str, float | None]] = {}
     rows = []
     for number, fold in enumerate(plan.folds):
-        scores = _inner_scores(candidates, plan, fold, topology, folder, inner_folds, workers)
+        scores = _inner_scores(
+            candidates, plan, fold, topology, folder, judged, inner_folds, inner_seed, workers
+        )
         inner[fold.name] = scores
         chosen[fold.name] = _best(scores, fold)
         alone = replace(plan, folds=(fold,))
@@ -110,16 +119,19 @@ def _inner_scores(
     fold: Fold,
     topology: Topology,
     folder: Path,
+    judged: tuple[str, str],
     inner_folds: int,
+    inner_seed: int | None,
     workers: int,
 ) -> dict[str, float | None]:
     study = fold.study.with_changes(evaluation={"folds": inner_folds, "fold": 0})
-    inner = plan_folds(study, training_cohort(plan, fold), "random")
+    inner = plan_folds(study, training_cohort(plan, fold), "random", inner_seed)
     twins = {name: replace(candidate, arm=INNER_ARM) for name, candidate in candidates.items()}
     rows = train_variants(twins, inner, topology, folder, workers)
     follow_up = {f.name: Censoring(*training_follow_up(inner.cohort, inner.held_out(f))) for f in inner.folds}
     scoring = Scoring(study, rows, follow_up)
-    return {name: scoring.estimates(name)["survival"]["c_index"].estimate for name in candidates}
+    task, metric = judged
+    return {name: scoring.estimates(name)[task][metric].estimate for name in candidates}
 
 
 def _best(scores: Mapping[str, float | None], fold: Fold) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from mmfed_common.study import Study
@@ -15,8 +16,12 @@ CLASSIC: dict[str, dict[str, Any]] = {
     "fedprox": {"strategy": "fedprox", "proximal_mu": 0.1},
     "fedadam": {"strategy": "fedadam", "server_learning_rate": 0.03},
 }
+CHOSEN = "chosen"
+DECAYS = (0.01, 0.03, 0.1, 0.3)
+"""Weight decays among which inner folds choose; the first is the study's."""
 LABELS = {
     "ours": "mmfed",
+    CHOSEN: "mmfed, weight decay chosen in inner folds",
     "pooled": "pooled",
     "local": "local",
     "fedavg": "FedAvg",
@@ -28,8 +33,14 @@ LABELS = {
 """Methods as a reader sees them."""
 
 
+def method_names(benchmark: Benchmark) -> list[str]:
+    """Every method of a benchmark, in the order in which they are shown."""
+    ours, *others = methods(benchmark)
+    return [ours, CHOSEN, *others]
+
+
 def methods(benchmark: Benchmark, seed: int = 0) -> dict[str, Variant]:
-    """Every method of a benchmark.
+    """Every method of a benchmark with one setting.
 
     ``ours`` and ``pooled`` are the benchmark's study: one step over all patients a round, FedAdam at the
     server; ``local`` is the same at each site alone. The classic methods train in small batches between
@@ -41,8 +52,7 @@ def methods(benchmark: Benchmark, seed: int = 0) -> dict[str, Variant]:
         Added to the study's.
     """
 
-    def seeded(study: Study) -> Study:
-        return study.with_changes(study={"seed": study.study.seed + seed})
+    seeded = partial(_seeded, seed)
 
     def classic(aggregation: dict[str, Any]) -> Variant:
         def changed(study: Study) -> Study:
@@ -60,3 +70,18 @@ def methods(benchmark: Benchmark, seed: int = 0) -> dict[str, Variant]:
     found |= {name: classic(aggregation) for name, aggregation in CLASSIC.items()}
     found[benchmark.baseline] = Variant(benchmark.baseline, seeded)
     return found
+
+
+def decays(seed: int = 0) -> dict[str, Variant]:
+    """The benchmark's study with each weight decay."""
+
+    def changed(decay: float, study: Study) -> Study:
+        (stage,) = study.training.stages
+        stages = [stage.model_dump(mode="json") | {"weight_decay": decay}]
+        return _seeded(seed, study).with_changes(training={"stages": stages})
+
+    return {f"decay {decay}": Variant("federated", partial(changed, decay)) for decay in DECAYS}
+
+
+def _seeded(seed: int, study: Study) -> Study:
+    return study.with_changes(study={"seed": study.study.seed + seed})

@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mmfed_common.durable import write_durably
 from mmfed_common.heldout import hash_folds
 from mmfed_common.metrics import Censoring, Estimate
 from mmfed_simulations.evaluation.folds import Fold, FoldPlan, training_follow_up
+from mmfed_simulations.evaluation.nested import select_by_inner_folds
 from mmfed_simulations.evaluation.results import without_nan
 from mmfed_simulations.evaluation.scores import Scoring
 from mmfed_simulations.evaluation.tasks_cache import Progress
 from mmfed_simulations.evaluation.variants import train_variants
 from mmfed_simulations.reproduction.benchmarks import TEST, Loaded
-from mmfed_simulations.reproduction.methods import methods
+from mmfed_simulations.reproduction.methods import CHOSEN, decays, method_names, methods
 
 RECORD = "reproduced.json"
 REFERENCE = "pooled"
 IBS = "ibs"
+INNER_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def reproduce(
     found = Reproduction(
         list(_figures(loaded, [scores[t.label] for t in split])),
         list(_figures(loaded, [scores[t.label] for t in fresh])),
-        {name: loaded.figures(name) for name in methods(loaded.benchmark)},
+        {name: loaded.figures(name) for name in method_names(loaded.benchmark)},
     )
     write_durably(out / RECORD, json.dumps(plain(loaded, found), indent=1).encode())
     return found
@@ -161,8 +164,20 @@ def _score(
 ) -> dict[str, Scoring]:
     """Name of a site, or "" for all of them → scores of its patients."""
     variants = methods(loaded.benchmark, trial.seed)
-    predictions = train_variants(variants, trial.plan, loaded.topology, out, workers, progress)
-    plan = trial.plan
+    plan, judged = trial.plan, (loaded.benchmark.task, loaded.benchmark.metric)
+    trained = train_variants(variants, plan, loaded.topology, out, workers, progress)
+    selected = select_by_inner_folds(
+        decays(trial.seed),
+        plan,
+        loaded.topology,
+        out,
+        arm=CHOSEN,
+        judged=judged,
+        inner_folds=INNER_FOLDS,
+        inner_seed=loaded.study.study.seed - 1,  # of no partition
+        workers=workers,
+    )
+    predictions = pd.concat([trained, selected.rows], ignore_index=True)
     follow_up = {f.name: Censoring(*training_follow_up(plan.cohort, plan.held_out(f))) for f in plan.folds}
     parts = {"": predictions, **{str(site): rows for site, rows in predictions.groupby("site", sort=True)}}
     return {name: Scoring(loaded.study, rows, follow_up) for name, rows in parts.items()}
@@ -173,7 +188,7 @@ def _figures(loaded: Loaded, trials: Sequence[Mapping[str, Scoring]]) -> Iterato
     if not trials:
         return
     task, metric = loaded.benchmark.task, loaded.benchmark.metric
-    for method in methods(loaded.benchmark):
+    for method in method_names(loaded.benchmark):
         every = [trial[""].estimates(method)[task][metric] for trial in trials]
         values = [e.estimate for e in every if e.estimate is not None]
         against = [trial[""].differences(method, REFERENCE, task)[metric] for trial in trials]

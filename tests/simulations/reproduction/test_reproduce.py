@@ -14,7 +14,7 @@ import pytest
 from mmfed_common.errors import CohortError, DataError
 from mmfed_simulations.cli import program
 from mmfed_simulations.reproduction.benchmarks import BENCHMARKS, TEST
-from mmfed_simulations.reproduction.methods import LABELS, methods
+from mmfed_simulations.reproduction.methods import LABELS, method_names
 from mmfed_simulations.reproduction.trials import reproduce
 
 HEART = BENCHMARKS["fed-heart-disease"]
@@ -53,7 +53,7 @@ def test_every_method_stands_beside_what_was_published(
     assert program.run([*words, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     split = {row["method"]: row for row in content["split"]}
-    assert list(split) == list(methods(HEART))
+    assert list(split) == method_names(HEART)
     assert split["ours"]["figure"]["n"] == 78  # a third of 240, less two that FLamby does not use
     accuracy = {method: row["figure"]["estimate"] for method, row in split.items()}
     assert accuracy["ours"] > 0.85
@@ -67,7 +67,7 @@ def test_every_method_stands_beside_what_was_published(
     assert program.run(words) == 0  # nothing is trained again
     shown = (tmp_path / "out" / "reproduced.txt").read_text()
     assert "0.800 ± 0.010" in shown
-    assert all(LABELS[method] in shown for method in methods(HEART))
+    assert all(LABELS[method] in shown for method in method_names(HEART))
 
 
 def test_every_patient_is_tested_once_in_each_partition(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_every_patient_is_tested_once_in_each_partition(tmp_path: Path) -> None:
     stages = [stage.model_dump(mode="json") | {"rounds": 5} for stage in loaded.study.training.stages]
     short = loaded.study.with_changes(training={"stages": stages}, evaluation={"folds": 2})
     found = reproduce(replace(loaded, study=short), tmp_path / "out", seeds=1, partitions=2, workers=1)
-    assert [row.method for row in found.partitions] == list(methods(HEART))
+    assert [row.method for row in found.partitions] == method_names(HEART)
     assert {row.figure.n for row in found.partitions} == {236}
     assert all(row.spread is not None for row in found.partitions)
     assert any(row.spread for row in found.partitions)  # other folds, other figures
