@@ -186,8 +186,10 @@ def _leaves(study: Study) -> tuple[str, ...]:
         lines.append(compression_in_words(study.aggregation.compression))
     if study.aggregation.secure:
         lines.append(
-            "All this leaves under masks that come off only in the sum over a round's sites: the coordinator "
-            "sees none of your site alone. The other sites see its name and public key."
+            "The weights, their loss and number of patients, and sums of features: this leaves under masks "
+            "that come off only in the sum over a round's sites, and the coordinator sees none of it of your "
+            "site alone. Not masked are seconds, losses over held-out patients and, in the first answer, the "
+            "number of patients. The other sites see your site's name and public key."
         )
     cell = study.evaluation.minimum_cell
     if private:

@@ -97,11 +97,14 @@ def _leaves(study: Study, policy: Policy | None) -> Iterator[Statement]:
 
 def _masks(policy: Policy | None) -> str:
     text = (
-        "All this leaves under masks that come off only in the sum over a round's sites, more than half of "
-        "three or more; the coordinator sees no update of this site alone."
+        "The weights, their loss and number of patients, and sums of features: this leaves under masks that "
+        "come off only in the sum over a round's sites, more than half of three or more; the coordinator "
+        "sees none of it of this site alone. Not masked are seconds"
     )
     if policy is not None and policy.hide_counts:
-        text += " Nobody is told the number of patients."
+        text += ". Nobody is told the number of patients."
+    else:
+        text += ", losses over held-out patients, and in the first answer the number of patients."
     if policy is not None and not policy.peers:
         text += (
             " The other sites' keys come from the coordinator, who could invent sites: list them as `peers`."

@@ -124,9 +124,15 @@ def _shares(task: str, pairs: Mapping[str, Any], figures: Mapping[str, Any]) -> 
             )
     main = pairs.get("federated-local", {}).get(MAIN[task])
     if main is not None and main["share"] is not None:
-        met = "met" if main["share"] >= figures["target"] else "missed"
+        met = _met(main["share"], main["low"], figures["target"])
         lines += ["", f"Target: better than alone at {figures['target']:.0%} of the judged sites: {met}."]
     return [*lines, ""]
+
+
+def _met(share: float, low: float, target: float) -> str:
+    if share < target:
+        return "missed"
+    return "met, with its whole interval" if low >= target else "met; its interval reaches below"
 
 
 def _sites(name: str, cohort: Mapping[str, Any], task: str) -> list[str]:
