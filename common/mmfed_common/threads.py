@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from threading import local
 
 import torch
 
@@ -26,7 +27,8 @@ def cores() -> int:
 def share_out(work: Callable[[int, int], None], parts: int, threads: int = 0) -> None:
     """Run ``work(first, last)`` over ranges of ``parts``.
 
-    The work must release the interpreter lock and write only what belongs to its own range.
+    The work must release the interpreter lock and write only what belongs to its own range. If it shares out
+    work itself, one thread does that. What it raises is raised when no part is at work any more.
 
     Parameters
     ----------
@@ -34,15 +36,30 @@ def share_out(work: Callable[[int, int], None], parts: int, threads: int = 0) ->
         At most so many; 0: as many as torch uses.
     """
     threads = min(threads or torch.get_num_threads(), parts)
-    if threads <= 1:
+    if threads <= 1 or getattr(_inside, "shares", False):
         work(0, parts)
         return
     bounds = [parts * i // threads for i in range(threads + 1)]
     pool = _pool(os.getpid(), threads - 1)
-    waiting = [pool.submit(work, bounds[i], bounds[i + 1]) for i in range(1, threads)]
-    work(bounds[0], bounds[1])
+    waiting = [pool.submit(_share, work, bounds[i], bounds[i + 1]) for i in range(1, threads)]
+    try:
+        _share(work, bounds[0], bounds[1])
+    finally:
+        wait(waiting)
     for part in waiting:
         part.result()
+
+
+_inside = local()
+"""``shares``: this thread does a part of shared work; if it waited for the pool, that could last for ever."""
+
+
+def _share(work: Callable[[int, int], None], first: int, last: int) -> None:
+    _inside.shares = True
+    try:
+        work(first, last)
+    finally:
+        _inside.shares = False
 
 
 @cache

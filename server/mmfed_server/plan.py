@@ -101,6 +101,8 @@ class RunPlan:
         goes on waiting, and its status says so and who is missing.
     sites_now
         Gives the names of the sites that are enrolled at this moment; None: always ``sites``.
+    keys_now
+        Gives the public key (PEM) of each of them; None where sites have none.
     quarantined
         Gives those that are in quarantine, and why; asked before each exchange. They are told once and asked
         nothing until it is lifted. None: there is no quarantine.
@@ -123,6 +125,7 @@ class RunPlan:
     record: RunRecord | None = field(default=None, compare=False)
     wait_for_sites: Literal["deadline", "patient"] = "deadline"
     sites_now: Callable[[], Collection[str]] | None = field(default=None, compare=False)
+    keys_now: Callable[[], Mapping[str, bytes]] | None = field(default=None, compare=False)
     quarantined: Quarantined | None = field(default=None, compare=False)
     bundle: Path | None = None
     stop: StopSign | None = field(default=None, compare=False)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from mmfed_common.errors import PrivacyError
 from mmfed_common.masking.keys import (
+    PARTS,
     PeerKeys,
     Session,
     adds_mask,
@@ -87,6 +89,10 @@ class MaskingSession:
             ``MMF-380``, ``MMF-384``, ``MMF-385``, ``MMF-387`` as the class says.
         """
         self._step("shares")
+        with self._nothing_kept_after_failure():
+            return self._share(peers, threshold)
+
+    def _share(self, peers: Sequence[PeerKeys], threshold: int) -> list[bytes]:
         count = len(peers)
         least = threshold_of(self.rule.secure_threshold, count)
         if count < max(LEAST_PEERS, self.rule.minimum_sites):
@@ -156,6 +162,10 @@ class MaskingSession:
             numbers hold, or too few are left; ``MMF-387`` out of order.
         """
         self._step("agree")
+        with self._nothing_kept_after_failure():
+            return self._agree_to(alive, gone)
+
+    def _agree_to(self, alive: Sequence[str], gone: Sequence[str]) -> list[bytes]:
         parted = not set(alive) & set(gone) and sorted([*alive, *gone]) == list(self.senders)
         if not parted or self.site not in alive or len(alive) < self._least:
             what = f"to open the sum of {len(alive)} of {len(self.senders)} sites"
@@ -183,6 +193,12 @@ class MaskingSession:
             ``MMF-388`` when too few agree, ``MMF-387`` out of order.
         """
         self._step("open")
+        try:
+            return self._open(agreed, tags)
+        finally:
+            self._forget()
+
+    def _open(self, agreed: Sequence[str], tags: Sequence[bytes]) -> list[bytes]:
         told = dict(zip(agreed, tags, strict=False))
         valid = {
             name
@@ -196,7 +212,6 @@ class MaskingSession:
         for name in self.senders:
             both = self._shares.get(name, b"")
             given.append(both[:SHARE_BYTES] if name in self.alive else both[SHARE_BYTES:])
-        self._forget()
         return given
 
     @property
@@ -231,7 +246,7 @@ class MaskingSession:
         for peer, fault in zip(others, faults, strict=True):
             if fault:
                 raise PrivacyError("MMF-385", f"{peer.site[:80]}: {fault}", self.site)
-        for what in ("site", "enrolled", "sealing", "masking", "commitment"):
+        for what in PARTS:
             if len({getattr(peer, what) for peer in peers}) < len(peers):
                 raise PrivacyError("MMF-385", f"two peers have the same {what} key or name", self.site)
 
@@ -260,6 +275,15 @@ class MaskingSession:
             return b""
         agreed = self._agreed[reader if signer == self.site else signer][SEALING]
         return agreement_tag(self._seen, agreed, signer, reader, self.alive)
+
+    @contextmanager
+    def _nothing_kept_after_failure(self) -> Iterator[None]:
+        """A step that was refused ends the session: no later one can be taken."""
+        try:
+            yield
+        except BaseException:
+            self._forget()
+            raise
 
     def _forget(self) -> None:
         """Nothing of the round is of use any more; Python cannot wipe memory, but need not keep it."""

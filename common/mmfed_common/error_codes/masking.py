@@ -49,7 +49,8 @@ CODES: dict[str, Code] = {
     ),
     "MMF-392": Code(
         "A site gave shares that do not belong to the secret that they should.",
-        "The others went on without it. Ask the site which version it runs and whether its machine is sound.",
+        "The sum was opened all the same. Ask the sites that are named which version they run, and whether "
+        "their machines are sound.",
     ),
     "MMF-393": Code(
         "Flower's engine on Ray does not keep a site in one process, which secure aggregation needs.",

@@ -23,6 +23,8 @@ from mmfed_common.errors import NetworkError
 from mmfed_common.signing import SitePublicKey
 
 KEY_BYTES = 32
+PARTS = ("site", "enrolled", "sealing", "masking", "commitment")
+"""What differs between any two peers."""
 TAG_BYTES = 32
 NO_NONCE = bytes(12)
 """Each sealing key is used for one message only."""
@@ -91,6 +93,10 @@ class PeerKeys:
         parts = (self.sealing.hex(), self.masking.hex(), self.commitment.hex())
         return session.context("keys", self.site, *parts)
 
+    def shares_a_part_with(self, other: PeerKeys) -> bool:
+        """Whether two sites show the same name, key or commitment, which no two honest ones do."""
+        return any(getattr(self, name) == getattr(other, name) for name in PARTS)
+
     def fault(self, session: Session) -> str:
         """What is wrong with these keys; empty when nothing is."""
         if any(len(part) != KEY_BYTES for part in (self.sealing, self.masking, self.commitment)):
@@ -126,6 +132,15 @@ def agree(secret: bytes, publics: Sequence[bytes]) -> list[bytes]:
     """
     own = X25519PrivateKey.from_private_bytes(secret)
     return [own.exchange(X25519PublicKey.from_public_bytes(public)) for public in publics]
+
+
+def agrees_with_all(public: bytes) -> bool:
+    """Whether a public key is of those that give everybody the same secret."""
+    try:
+        agree(new_secret(), [public])
+    except ValueError:
+        return True
+    return False
 
 
 def mask_seed(session: Session, agreed: bytes, own: str, peer: str) -> bytes:

@@ -6,11 +6,13 @@ about the secret, whatever computer looks at them.
 
 from __future__ import annotations
 
+import random
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, islice
+from itertools import combinations
+from math import comb
 
 PRIME = 2**256 + 297
 """The smallest prime above all 32-byte secrets."""
@@ -69,7 +71,10 @@ def combine(shares: Mapping[int, bytes]) -> bytes | None:
 
 
 def recover(
-    shares: Mapping[int, bytes], threshold: int, is_secret: Callable[[bytes], bool]
+    shares: Mapping[int, bytes],
+    threshold: int,
+    is_secret: Callable[[bytes], bool],
+    distrusted: Collection[int] = (),
 ) -> Recovered | None:
     """Give back a secret although some shares may be wrong, and find which ones are.
 
@@ -79,22 +84,39 @@ def recover(
         Point → share; those of another length count as wrong.
     is_secret
         Tells the secret from anything else.
+    distrusted
+        Points that gave wrong shares of other secrets: asked last, and always looked at.
 
     Returns
     -------
     None when too few shares are there, or no set that was tried gives the secret.
     """
     usable = {point: share for point, share in shares.items() if len(share) == SHARE_BYTES}
-    for chosen in islice(combinations(sorted(usable), threshold), MOST_TRIALS):
+    order = sorted(usable, key=lambda point: (point in distrusted, point))
+    for trial, chosen in enumerate(_sets(order, threshold)):
         secret = combine({point: usable[point] for point in chosen})
         if secret is None or not is_secret(secret):
             continue
         good = [usable[point] for point in chosen]
         wrong = set(shares) - set(usable)
-        if chosen != tuple(sorted(usable))[:threshold]:
-            wrong |= {p for p in usable if _interpolated(chosen, good, p) != int.from_bytes(usable[p])}
+        doubtful = usable if trial else usable.keys() & set(distrusted)
+        wrong |= {p for p in doubtful if _interpolated(chosen, good, p) != int.from_bytes(usable[p])}
         return Recovered(secret, tuple(sorted(wrong)))
     return None
+
+
+def _sets(points: Sequence[int], threshold: int) -> Iterator[tuple[int, ...]]:
+    """Sets of points to try: all of them where they are few, else the first and then some by chance.
+
+    Not the first few hundred in their order: those have the first point in common, and it may be wrong.
+    """
+    if comb(len(points), threshold) <= MOST_TRIALS:
+        yield from combinations(points, threshold)
+        return
+    yield tuple(points[:threshold])
+    draw = random.Random(0)  # which sets are tried is no secret
+    for _ in range(MOST_TRIALS - 1):
+        yield tuple(draw.sample(points, threshold))
 
 
 def _value(coefficients: Sequence[int], point: int) -> int:

@@ -11,8 +11,8 @@ that asks for it is refused.
 **How much each adds.** Of n sites that began a round at least ``t`` must be left for its sum to be opened;
 the study says that up to ``c`` of them may help the coordinator or add nothing. So ``h = t − c`` sites'
 parts are surely in a sum, and each adds a deviation of ``sigma · clipping / √h``. ``c < 2t − n`` keeps the
-coordinator from opening two sums of one round: two sets of t sites then have an honest one in common, and it
-agrees once.
+coordinator from opening two sums of one attempt: two sets of t sites then have an honest one in common, and
+it agrees once. Another attempt has noise of its own, and is paid.
 
 **Whole numbers.** Sums of gradients, in steps of ``clipping · 2⁻²⁶``, and noise are rounded each on its own.
 The sum of h rounded normal deviates is distributed as the rounding of ``G + V``, G normal with their variance

@@ -22,7 +22,7 @@ Vector = NDArray[np.int64]
 
 BLOCK = 2**16
 """How many numbers of a stream are drawn at a time: they stay in the processor's cache."""
-PIECE = 2**21
+PIECE = 2**19
 """How many numbers of a vector several threads work on before they add what they have."""
 NUMBER_BYTES = 8
 LEAST_SHARED = 2**14

@@ -132,6 +132,7 @@ class RunService:
             record=ToldRecord(self.engine, run.run, spool, self.board),
             wait_for_sites="patient",
             sites_now=self.registry.keys,
+            keys_now=self.registry.keys,
             quarantined=Barred(self.registry, Withdrawals(self.engine), run),
             bundle=self.shelf.bundle_of(study),
             stop=stop,

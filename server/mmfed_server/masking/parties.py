@@ -76,7 +76,7 @@ class Parties:
         place = list(self.peers).index(site)
         return [self.sealed[sender][place] for sender in self.senders]
 
-    def unmask(self, total: Vector, add: AddsMasks = add_masks) -> list[NetworkError]:
+    def unmask(self, total: Vector, add: AddsMasks = add_masks) -> dict[str, set[str]]:
         """Take the masks that are left off the sum of the masked vectors, in place.
 
         Parameters
@@ -86,20 +86,21 @@ class Parties:
 
         Returns
         -------
-        faults
-            Of sites whose shares were wrong, where the others' were enough.
+        wrong
+            Site → those of whom its shares were wrong, where the others' were enough. Who gave shares that
+            are wrong of one or two may have been dealt them.
 
         Raises
         ------
         NetworkError
             ``MMF-390`` with the site of which too few right shares came; the sum is then not opened.
         """
-        faults: dict[str, NetworkError] = {}
-        secrets = {name: self._secret(name, faults) for name in self.senders}
+        wrong: dict[str, set[str]] = {}
+        secrets = {name: self._secret(name, wrong) for name in self.senders}
         add(total, [Mask(secrets[name], negative=True) for name in self.senders if name in self.alive])
         for name in self.gone:
             add(total, self._masks_with(name, secrets[name]))
-        return list(faults.values())
+        return wrong
 
     def _masks_with(self, name: str, secret: bytes) -> list[Mask]:
         """The masks with a site that is gone that are left in the others' sum, each to be taken back."""
@@ -110,7 +111,7 @@ class Parties:
             masks.append(Mask(seed, negative=adds_mask(other, name)))
         return masks
 
-    def _secret(self, name: str, faults: dict[str, NetworkError]) -> bytes:
+    def _secret(self, name: str, wrong: dict[str, set[str]]) -> bytes:
         """The seed of a site that is alive, or the masking key of one that is gone; never both."""
         points = {site: number for number, site in enumerate(self.peers, start=1)}
         place = self.senders.index(name)
@@ -120,15 +121,13 @@ class Parties:
         def is_right(secret: bytes) -> bool:
             return commitment_of(secret) == peer.commitment if alive else public_of(secret) == peer.masking
 
-        found = recover(given, self.threshold, is_right)
+        found = recover(given, self.threshold, is_right, {points[site] for site in wrong})
         if found is None:
             what = f"{len(given)} of {self.threshold} shares, or some are wrong"
             raise NetworkError("MMF-390", what, name)
         by_point = {number: site for site, number in points.items()}
         for point in found.wrong:
-            faults[by_point[point]] = NetworkError(
-                "MMF-392", f"its share of {name} is wrong", by_point[point]
-            )
+            wrong.setdefault(by_point[point], set()).add(name)
         return found.secret
 
 

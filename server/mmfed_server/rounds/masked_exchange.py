@@ -8,7 +8,7 @@ threshold, or than the study's least, nothing is opened.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -18,7 +18,7 @@ from mmfed_common.arrays import Shapes
 from mmfed_common.errors import NetworkError
 from mmfed_common.masking import fields as f
 from mmfed_common.masking.fixed_point import MOST_SITES
-from mmfed_common.masking.keys import PeerKeys, Session
+from mmfed_common.masking.keys import PeerKeys, Session, agrees_with_all
 from mmfed_common.masking.rules import LEAST_PEERS
 from mmfed_common.masking.stream import AddsMasks, Vector, add_masks
 from mmfed_common.study import Study
@@ -45,6 +45,9 @@ class MaskedExchange:
         Its number; 0 before the first.
     barred
         Sites whose answers broke the protocol: they are left out of the further attempts.
+    opened
+        The sites that were asked to open a sum of this round, sorted; empty before. They do so once: another
+        attempt is for the very same sites, whatever they did, or for nobody.
     """
 
     study: Study
@@ -52,13 +55,14 @@ class MaskedExchange:
     roster: Roster
     round: int
     barred: set[str] = field(default_factory=set)
+    opened: tuple[str, ...] = ()
 
     @property
     def least(self) -> int:
         """With how many sites an attempt begins."""
         return max(self.study.aggregation.minimum_sites, LEAST_PEERS)
 
-    def begin(self, chosen: Iterable[str], refusals: list[Refusal]) -> Parties:
+    def begin(self, chosen: Collection[str], refusals: list[Refusal]) -> Parties:
         """Let sites show their keys and seal shares for each other.
 
         Raises
@@ -67,17 +71,19 @@ class MaskedExchange:
             When too few do.
         """
         session = Session(self.study.hash, self.round, secrets.token_hex(16))
-        wanted = [site for site in chosen if site not in self.barred][:MOST_SITES]
+        wanted = list(self.opened) or [site for site in chosen if site not in self.barred][:MOST_SITES]
+        self._refuse_without_opened(chosen)
         self._enough(len(wanted), self.least, "take part")
-        found: list[PeerKeys] = []
+        found: dict[str, PeerKeys] = {}
         asked = {site: f.config({f.SESSION: session.token}) for site in wanted}
         for site, record in self._ask(m.MASK_KEYS, session, asked, refusals):
             try:
-                found.append(_own_keys(record, site, session))
+                found[site] = _own_keys(record, site, session, self.desk.key_of(site), found.values())
             except (NetworkError, *UNREADABLE) as error:
                 refusals.append(self._bar(site, error))
+        self._refuse_without_opened(found)
         self._enough(len(found), self.least, "showed keys")
-        parties = Parties.of(session, found, self.study.aggregation.secure_threshold)
+        parties = Parties.of(session, list(found.values()), self.study.aggregation.secure_threshold)
         self._shares(parties, refusals)
         return parties
 
@@ -134,6 +140,7 @@ class MaskedExchange:
             finally:
                 forget_arrays(found.message)
         least = max(parties.threshold, self.study.aggregation.minimum_sites)
+        self._refuse_without_opened(parties.alive)
         self._enough(len(parties.alive), least, "sent masked numbers")
         return checked
 
@@ -150,11 +157,11 @@ class MaskedExchange:
         self._refuse_who_left(parties, refusals)
         self._agree(parties, refusals)
         try:
-            faults = parties.unmask(total, add)
+            wrong = parties.unmask(total, add)
         except NetworkError as error:
             refusals.append(self._bar(error.where, error))
             raise NotOpenedError(str(error)) from None
-        refusals += [self._bar(fault.where, fault) for fault in faults]
+        refusals += [self._about_shares(site, of, parties.threshold) for site, of in sorted(wrong.items())]
 
     def refuse_impossible(self, parties: Parties, refusals: list[Refusal]) -> NotOpenedError:
         """What to raise for a sum that sites cannot have; nobody can say whose numbers were wrong."""
@@ -175,6 +182,7 @@ class MaskedExchange:
                 refusals.append(self._bar(site, NetworkError("MMF-392", "it sealed too few", site)))
             else:
                 parties.sealed[site] = sealed
+        self._refuse_without_opened(parties.sealed)
         self._enough(len(parties.sealed), max(self.least, parties.threshold), "gave shares")
 
     def _refuse_who_left(self, parties: Parties, refusals: list[Refusal]) -> None:
@@ -194,6 +202,7 @@ class MaskedExchange:
             if len(given) == len(alive):
                 tags[site] = given
         self._enough(len(tags), parties.threshold, "agreed to the sum")
+        self.opened = tuple(alive)
         asked = {
             site: f.config({f.SESSION: token, f.SITES: list(tags), f.TAGS: tags_for(site, alive, tags)})
             for site in tags
@@ -240,14 +249,40 @@ class MaskedExchange:
         self.barred.add(site)
         return self.desk.refused(site, error, self.round)
 
+    def _about_shares(self, site: str, of: set[str], threshold: int) -> Refusal:
+        """What becomes of a site with wrong shares: it is to blame if more dealt them than can be false."""
+        names = ", ".join(sorted(of)[:3]) + (" and others" if len(of) > 3 else "")
+        if len(of) >= threshold:
+            return self._bar(site, NetworkError("MMF-392", f"its shares of {names} are wrong", site))
+        return Refusal(site, "MMF-392", f"its shares of {names} are wrong, or were dealt to it wrong")
+
+    def _refuse_without_opened(self, there: Collection[str]) -> None:
+        """A sum of this round was asked for: then all of its sites must be there, and no other is of use."""
+        if missing := sorted(set(self.opened) - set(there)):
+            what = f"round {self.round} was opened for {len(self.opened)} sites and is for no others"
+            raise NotOpenedError(f"{what}; missing: {', '.join(missing[:10])}")
+
     def _enough(self, count: int, least: int, did: str) -> None:
         if count < least:
             raise NotOpenedError(f"{count} sites {did}, {least} must")
 
 
-def _own_keys(record: Mapping[str, object], site: str, session: Session) -> PeerKeys:
+def _own_keys(
+    record: Mapping[str, object],
+    site: str,
+    session: Session,
+    enrolled: str | None,
+    others: Collection[PeerKeys],
+) -> PeerKeys:
+    """A site's keys, if its peers will take them: one that shows others would stop the round for all."""
     (keys,) = f.read_peers(record)
     fault = keys.fault(session) if keys.site == site else "it shows another site's keys"
+    if not fault and enrolled not in (None, keys.enrolled):
+        fault = "its key is not the one that it was enrolled with"
+    if not fault and (agrees_with_all(keys.sealing) or agrees_with_all(keys.masking)):
+        fault = "one of its keys agrees with every key"
+    if not fault and any(keys.shares_a_part_with(other) for other in others):
+        fault = "it shows a key that another site has"
     if fault:
         raise NetworkError("MMF-385", fault, site)
     return keys

@@ -23,8 +23,11 @@ from mmfed_server.rounds.training_round import MOST_ATTEMPTS, RoundOutcome, Trai
 class MaskedRound(TrainingRound):
     """Runs one round with secure aggregation; takes and gives what :class:`TrainingRound` does.
 
-    Where too few sites are left nothing is opened, and the round is tried again from new keys.
+    Where too few sites are left nothing is opened, and the round is tried again from new keys. Once sites
+    were asked to open a sum, only with the very same ones: they open no other of this round.
     """
+
+    _opened: tuple[str, ...] = ()
 
     def run(self, weights: Mapping[str, Tensor], scaling: Mapping[str, Tensor]) -> RoundOutcome:
         """Train and aggregate; repeat with new keys while too few sites answer. It may be called again.
@@ -36,16 +39,20 @@ class MaskedRound(TrainingRound):
         ModelError
             ``MMF-604`` when the aggregate is not finite.
         """
-        exchange = MaskedExchange(self.study, self.desk, self.roster, self.place.round)
+        exchange = MaskedExchange(self.study, self.desk, self.roster, self.place.round, opened=self._opened)
         refusals: list[Refusal] = []
         why = ""
         for attempt in range(MOST_ATTEMPTS):
             refusals = self.roster.refresh(self.desk, self.place.round)
             chosen = sample_sites(self.study, self.roster.eligible, self.place.round, attempt)
+            if exchange.opened:
+                chosen = tuple(site for site in exchange.opened if site in self.roster.eligible)
             try:
                 return self._attempt(exchange, chosen, weights, scaling, refusals)
             except NotOpenedError as error:
                 why = str(error)
+            finally:
+                self._opened = exchange.opened
             self.report(attempt + 1, refusals)
         reasons = "".join(f"\n  {refusal.site}: {refusal}" for refusal in refusals)
         what = f"the sum of round {self.place.round} was not opened in {MOST_ATTEMPTS} attempts: {why}"

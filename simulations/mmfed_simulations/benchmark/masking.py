@@ -15,6 +15,7 @@ from rich.table import Table
 from mmfed_common.graph import build_topology
 from mmfed_common.model import build_model
 from mmfed_common.study import Study
+from mmfed_common.threads import cores
 from mmfed_server.plan import RoundReport
 from mmfed_simulations.benchmark.rounds import benchmark_sites
 from mmfed_simulations.run import run_study
@@ -52,8 +53,9 @@ def run_masking_benchmark(
     Returns
     -------
     dict
-        ``sites``, ``parameters``, ``threads``, ``plain_seconds``, ``masked_seconds`` (medians of a round),
-        ``ratio``, ``megabytes_plain``, ``megabytes_masked`` (an update), ``largest_difference`` of the final
+        ``sites``, ``parameters``, ``threads``, ``cores`` (that masks and signatures may use),
+        ``plain_seconds``, ``masked_seconds`` (medians of a round), ``ratio``, ``megabytes_plain``,
+        ``megabytes_masked`` (an update), ``largest_difference`` of the final
         weights.
     """
     torch.set_num_threads(threads)
@@ -74,6 +76,7 @@ def run_masking_benchmark(
         "sites": sites,
         "parameters": size,
         "threads": threads,
+        "cores": cores(),
         "plain_seconds": medians[False],
         "masked_seconds": medians[True],
         "ratio": medians[True] / medians[False],

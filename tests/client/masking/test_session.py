@@ -223,6 +223,34 @@ def test_of_each_peer_one_share_is_given_that_of_its_seed_or_that_of_its_key() -
     assert there.me._shares == {}
 
 
+@pytest.mark.parametrize("step", ["shares", "agree", "open"])
+def test_a_session_that_ends_in_a_refusal_keeps_no_secret(step: str) -> None:
+    there = Round()
+    if step == "shares":
+        assert refused(lambda: there.me.share(there.peers[:3], 1)) == "MMF-380"
+    else:
+        there.share()
+        there.mask()
+        if step == "agree":
+            assert refused(lambda: there.me.agree(NAMES[1:], NAMES[:1])) == "MMF-388"
+        else:
+            tags = there.agree()
+            assert refused(lambda: there.me.open(NAMES[:1], there.tags_for("a", tags)[:1])) == "MMF-388"
+    assert there.me._shares == {}
+    assert there.me._agreed == {}
+    assert {there.me._seed, there.me._sealing, there.me._masking} == {bytes(32)}
+
+
+def test_a_message_out_of_turn_ends_nothing() -> None:
+    there = Round()
+    assert refused(lambda: there.me.open((), ())) == "MMF-387"
+    there.share()
+    assert refused(lambda: there.me.share(there.peers, 3)) == "MMF-387"
+    there.mask()
+    tags = there.agree()
+    assert all(there.me.open(NAMES, there.tags_for("a", tags)))
+
+
 def test_shares_that_were_changed_on_their_way_are_not_given() -> None:
     there = Round()
     there.share()

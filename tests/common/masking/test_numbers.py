@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,16 @@ def test_threads_share_masks_and_give_the_same_numbers(size: int) -> None:
         vector = start.copy()
         add_masks(vector, masks, threads=threads)
         assert np.array_equal(vector, alone)
+
+
+def test_sites_of_one_process_may_add_masks_at_the_same_time() -> None:
+    masks = [Mask(secrets.token_bytes(32)) for _ in range(6)]
+    alone = np.zeros(LEAST_SHARED, np.int64)
+    add_masks(alone, masks, threads=1)
+    vectors = [np.zeros(LEAST_SHARED, np.int64) for _ in range(4)]
+    with ThreadPoolExecutor(len(vectors)) as pool:
+        list(pool.map(lambda vector: add_masks(vector, masks, threads=3), vectors))
+    assert all(np.array_equal(vector, alone) for vector in vectors)
 
 
 def test_the_layout_is_the_same_whatever_the_order_of_the_names() -> None:

@@ -95,6 +95,6 @@ def run_protocol(
     for name in seen.tags:
         if name not in gone.open:
             parties.shares[name] = sites[name].open(list(seen.tags), tags_for(name, alive, seen.tags))
-    assert parties.unmask(total) == []
+    assert parties.unmask(total) == {}
     seen.opened = total
     return seen
