@@ -26,6 +26,10 @@ LOCAL_STEPS: dict[str, Any] = {"batch": 32, "local_epochs": 5}
 """What sites do in a round of the classic methods: five passes in steps of 32 patients."""
 SEEDS = 3
 """Members of an ensemble."""
+YEAR = 365.25
+YEARS = [YEAR * year for year in range(1, 11)]
+QUARTERS = [YEAR / 4 * quarter for quarter in range(1, 41)]
+"""Bins of the hazard over ten years, in place of the studies' own."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,17 @@ def model(**changes: Any) -> Change:
 
     def changed(study: Study) -> Study:
         return study.with_changes(model=changes)
+
+    return changed
+
+
+def survival(**changes: Any) -> Change:
+    """Change keys of ``[contract.survival]``."""
+
+    def changed(study: Study) -> Study:
+        assert study.contract.survival is not None
+        before = study.contract.survival.model_dump(mode="json")
+        return study.with_changes(contract={"survival": before | changes})
 
     return changed
 
@@ -112,6 +127,10 @@ METHODS: Mapping[str, Method] = {
     "shuffled-pathways": Method("pathways with shuffled genes", OURS, as_is, shuffled=True),
     "fedavg": Method("FedAvg, five local passes", OURS, classic(strategy="fedavg")),
     "fedprox": Method("FedProx, five local passes", OURS, classic(strategy="fedprox", proximal_mu=0.1)),
+    "censoring-day": Method("patients alive count to the day", OURS, survival(censoring="day")),
+    "years": Method("years as bins", OURS, survival(bins=YEARS)),
+    "years-day": Method("years as bins, to the day", OURS, survival(bins=YEARS, censoring="day")),
+    "quarters-day": Method("quarters as bins, to the day", OURS, survival(bins=QUARTERS, censoring="day")),
     FULL: Method("+ full block: graph attention, cross-attention fusion", OURS, full(), arm="pooled"),
     "full-no-graph": Method("full, − graph attention", FULL, full(intra_attention=False), arm="pooled"),
     "full-mean": Method("full, mean instead of cross-attention", FULL, full(fusion="mean"), arm="pooled"),
