@@ -52,14 +52,17 @@ def results(
         workshop = Workshop(
             Places(studies, data, out), workers, lambda what: bar.update(task, description=what)
         )
-        pages = make_tables(
+        made = make_tables(
             wanted,
             workshop,
             docs,
             lambda done, total, what: bar.update(task, completed=done, total=total, description=what),
         )
     if as_json:
-        print_json({"pages": [str(page) for page in pages]})
+        pages = [str(page) for page in made.pages]
+        print_json({"pages": pages, "seconds": made.seconds, "rows_of_unknown_time": made.unknown})
         return
-    for page in pages:
+    for page in made.pages:
         stdout().print(f"Page: {page}", markup=False, soft_wrap=True)
+    unknown = f"; of {made.unknown} rows it is not known" if made.unknown else ""
+    stdout().print(f"Making these rows took {made.seconds / 60:.1f} min in all{unknown}.", markup=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,20 @@ class RowResult:
         Other row → task → paired difference of the task's metric.
     facts
         Anything else that is worth keeping, e.g. what was chosen.
+    seconds
+        How long it took to make, less what earlier rows had trained; None: made before that was noted.
     """
 
     study: str
     figures: dict[str, dict[str, Estimate]]
     differences: dict[str, dict[str, Difference]]
     facts: dict[str, Any]
+    seconds: float | None = None
 
     def plain(self) -> dict[str, Any]:
-        """For ``docs/results``: without the resamples."""
+        """For ``docs/results``: without the resamples, and without the time, which depends on the machine."""
         found = asdict(self)
+        del found["seconds"]
         for others in found["differences"].values():
             for task, difference in others.items():
                 others[task] = difference["estimate"]
@@ -126,7 +131,9 @@ class RowCache:
         path = self.folder / f"{name.replace('/', '-')}-{key}.json"
         if path.is_file():
             return _read(json.loads(path.read_text(encoding="utf-8")))
+        began = time.perf_counter()
         result = make()
+        result = replace(result, seconds=round(time.perf_counter() - began, 1))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, json.dumps(without_nan(asdict(result))).encode())
         return result
@@ -144,7 +151,7 @@ def _read(content: Mapping[str, Any]) -> RowResult:
         }
         for other, tasks in content["differences"].items()
     }
-    return RowResult(content["study"], figures, differences, content["facts"])
+    return RowResult(content["study"], figures, differences, content["facts"], content.get("seconds"))
 
 
 def _number(value: float | None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,25 @@ TABLES: tuple[Table, ...] = (Field(), Partitions(), Ablations(), Tasks(), Missin
 
 Progress = Callable[[int, int, str], None]
 """Called with rows done, rows in all, and the row that is next."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made.
+
+    Attributes
+    ----------
+    pages
+        The pages that were written.
+    seconds
+        How long their rows took, when each was made; an interrupted row counts from its last beginning.
+    unknown
+        Of how many rows that is not known.
+    """
+
+    pages: tuple[Path, ...]
+    seconds: float
+    unknown: int
 
 
 def wanted_rows(only: Sequence[str]) -> dict[Table, list[str]]:
@@ -53,7 +73,7 @@ def wanted_rows(only: Sequence[str]) -> dict[Table, list[str]]:
 
 def make_tables(
     wanted: Mapping[Table, Sequence[str]], workshop: Workshop, docs: Path, progress: Progress
-) -> list[Path]:
+) -> Made:
     """Make rows and write their pages, each with a JSON file beside it.
 
     Rows that were asked for earlier stay on a page: what ``docs`` holds of a table is kept beside the new.
@@ -63,24 +83,21 @@ def make_tables(
     docs
         Folder of the pages.
 
-    Returns
-    -------
-    The pages that were written.
-
     Raises
     ------
     MmfedError
         Whatever stops a row.
     """
     total, done, pages = sum(len(rows) for rows in wanted.values()), 0, []
+    took: list[float | None] = []
     for table, rows in wanted.items():
         for row in rows:
             progress(done, total, f"{table.name}/{row}")
-            table.make(workshop, row)
+            took.append(table.make(workshop, row).seconds)
             done += 1
         pages.append(write_table(table, workshop, docs, rows))
     progress(total, total, "")
-    return pages
+    return Made(tuple(pages), sum(seconds or 0.0 for seconds in took), took.count(None))
 
 
 def write_table(table: Table, workshop: Workshop, docs: Path, rows: Sequence[str]) -> Path:

@@ -56,6 +56,9 @@ def test_a_row_is_made_once_and_read_as_it_was(made: RowResult, tmp_path: Path) 
     again = cache.get("t/c/r", {"study": "a"}, make)
     assert len(calls) == 1
     assert again.plain() == first.plain()
+    assert again.seconds is not None
+    assert again.seconds == first.seconds >= 0.0
+    assert "seconds" not in again.plain()
     assert again.differences["pooled"]["survival"].draws == made.differences["pooled"]["survival"].draws
     cache.get("t/c/r", {"study": "b"}, make)
     assert len(calls) == 2

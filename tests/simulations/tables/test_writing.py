@@ -49,7 +49,8 @@ class Squares:
     rows: tuple[str, ...] = ("A/1", "A/2", "A/3")
 
     def make(self, workshop: Workshop, row: str) -> RowResult:
-        return RowResult("", {}, {}, {"square": int(row[2:]) ** 2})
+        took = None if row == "A/1" else float(row[2:])
+        return RowResult("", {}, {}, {"square": int(row[2:]) ** 2}, took)
 
     def page(self, found: Mapping[str, RowResult]) -> str:
         return "".join(f"{row}: {result.facts['square']}\n" for row, result in found.items())
@@ -66,6 +67,13 @@ def test_a_page_says_how_many_of_its_rows_are_missing(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8").startswith("A/1: 1\nA/3: 9\n\n2 of 3 rows have been made;")
     make_tables({Squares(): ["A/2"]}, workshop, tmp_path / "docs", lambda *_: None)
     assert page.read_text(encoding="utf-8") == "A/1: 1\nA/2: 4\nA/3: 9\n"
+
+
+def test_what_the_rows_took_is_summed_and_what_is_unknown_is_counted(tmp_path: Path) -> None:
+    workshop = Workshop(Places(tmp_path, tmp_path, tmp_path), 1, lambda _: None)
+    made = make_tables({Squares(): ["A/1", "A/2", "A/3"]}, workshop, tmp_path / "docs", lambda *_: None)
+    assert (made.seconds, made.unknown) == (5.0, 1)
+    assert made.pages == (tmp_path / "docs" / "squares.md",)
 
 
 @pytest.mark.shared_data
