@@ -17,6 +17,9 @@ import torch
 MOST_CORES = 8
 """More gain little on pieces of work as small as these."""
 
+_inside = local()
+"""``shares``: this thread does a part of shared work; if it waited for the pool, that could last for ever."""
+
 
 def cores() -> int:
     """How many processor cores this process may use, at most eight."""
@@ -48,10 +51,6 @@ def share_out(work: Callable[[int, int], None], parts: int, threads: int = 0) ->
         wait(waiting)
     for part in waiting:
         part.result()
-
-
-_inside = local()
-"""``shares``: this thread does a part of shared work; if it waited for the pool, that could last for ever."""
 
 
 def _share(work: Callable[[int, int], None], first: int, last: int) -> None:

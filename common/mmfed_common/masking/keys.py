@@ -93,9 +93,10 @@ class PeerKeys:
         parts = (self.sealing.hex(), self.masking.hex(), self.commitment.hex())
         return session.context("keys", self.site, *parts)
 
-    def shares_a_part_with(self, other: PeerKeys) -> bool:
-        """Whether two sites show the same name, key or commitment, which no two honest ones do."""
-        return any(getattr(self, name) == getattr(other, name) for name in PARTS)
+    @property
+    def parts(self) -> frozenset[tuple[str, str | bytes]]:
+        """Name, keys and commitment, of which no two honest sites have one in common."""
+        return frozenset((name, getattr(self, name)) for name in PARTS)
 
     def fault(self, session: Session) -> str:
         """What is wrong with these keys; empty when nothing is."""

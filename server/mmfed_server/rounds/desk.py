@@ -112,11 +112,9 @@ class Desk:
         """Sites that are enrolled at this moment, those in quarantine included."""
         return frozenset(self.plan.sites if self.plan.sites_now is None else self.plan.sites_now())
 
-    def key_of(self, site: str) -> str | None:
-        """The public key (PEM) that a site is enrolled with at this moment; None where nobody enrols."""
-        if self.plan.keys_now is None:
-            return None
-        return self.plan.keys_now().get(site, b"").decode()
+    def enrolled_keys(self) -> Mapping[str, bytes] | None:
+        """Site → the public key (PEM) that it is enrolled with at this moment; None where nobody enrols."""
+        return None if self.plan.keys_now is None else self.plan.keys_now()
 
     def quarantined(self) -> Mapping[str, str]:
         """Sites in quarantine at this moment, and why."""

@@ -75,10 +75,13 @@ class MaskedExchange:
         self._refuse_without_opened(chosen)
         self._enough(len(wanted), self.least, "take part")
         found: dict[str, PeerKeys] = {}
+        taken: set[tuple[str, str | bytes]] = set()
+        enrolled = self.desk.enrolled_keys()
         asked = {site: f.config({f.SESSION: session.token}) for site in wanted}
         for site, record in self._ask(m.MASK_KEYS, session, asked, refusals):
             try:
-                found[site] = _own_keys(record, site, session, self.desk.key_of(site), found.values())
+                found[site] = _own_keys(record, site, session, enrolled, taken)
+                taken |= found[site].parts
             except (NetworkError, *UNREADABLE) as error:
                 refusals.append(self._bar(site, error))
         self._refuse_without_opened(found)
@@ -271,17 +274,17 @@ def _own_keys(
     record: Mapping[str, object],
     site: str,
     session: Session,
-    enrolled: str | None,
-    others: Collection[PeerKeys],
+    enrolled: Mapping[str, bytes] | None,
+    taken: Collection[tuple[str, str | bytes]],
 ) -> PeerKeys:
     """A site's keys, if its peers will take them: one that shows others would stop the round for all."""
     (keys,) = f.read_peers(record)
     fault = keys.fault(session) if keys.site == site else "it shows another site's keys"
-    if not fault and enrolled not in (None, keys.enrolled):
+    if not fault and enrolled is not None and enrolled.get(site) != keys.enrolled.encode():
         fault = "its key is not the one that it was enrolled with"
     if not fault and (agrees_with_all(keys.sealing) or agrees_with_all(keys.masking)):
         fault = "one of its keys agrees with every key"
-    if not fault and any(keys.shares_a_part_with(other) for other in others):
+    if not fault and not keys.parts.isdisjoint(taken):
         fault = "it shows a key that another site has"
     if fault:
         raise NetworkError("MMF-385", fault, site)
