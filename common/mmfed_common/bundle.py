@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from mmfed_common.durable import PARTIAL
 from mmfed_common.errors import MmfedError, ModelError
 from mmfed_common.model_card import ModelFacts, write_model_card
 from mmfed_common.node_names import NodeNames
@@ -114,7 +115,7 @@ def save_bundle(
     """
     if folder.exists() and not (folder / INDEX).is_file() and any(folder.iterdir()):
         raise ModelError("MMF-606", "the folder exists and is not a bundle; choose another", str(folder))
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     tensors = {WEIGHT_PREFIX + name: value for name, value in state.items()}
@@ -203,7 +204,7 @@ def copy_bundle(source: Path, target: Path, sha256: str) -> None:
     if found != sha256:
         raise ModelError("MMF-630", f"its hash is {found}, the study names {sha256}", str(source))
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
+    partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source, partial)
     shutil.rmtree(target, ignore_errors=True)
@@ -229,7 +230,7 @@ def note_on_card(folder: Path, section: str, key: str, text: str) -> Bundle:
         ``MMF-606`` when the bundle is damaged.
     """
     index = load_bundle(folder).index
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(folder, partial)
     card = partial / CARD

@@ -5,10 +5,16 @@ A frozen pydantic model, part of the study document; unknown keys are errors.
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+FIRST_HAZARD = 0.05
+"""Of each bin before training, where a study knows no better."""
+LARGEST_LOGIT = math.log(0.99 / 0.01)
+"""A hazard beyond this at the start is a slip of the pen, such as years given for days."""
 GENE_LAYERS: tuple[str, ...] = ("expression", "methylation", "cnv", "mutation")
 
 
@@ -116,17 +122,41 @@ class Relations(Section):
     """For ``site``: at most so many genes, the strongest, for one clinical feature."""
 
 
+class KnownSurvival(Section):
+    """What is publicly known of such patients: the share ``alive`` after ``days``."""
+
+    days: Annotated[float, Field(gt=0, le=36525)]
+    alive: Annotated[float, Field(gt=0, lt=1)]
+
+    def hazard_logit(self, width_days: float) -> float:
+        """Logit of the hazard of a bin of this width, if the hazard rate is the same on every day.
+
+        With the rate λ the hazard is 1 − exp(−λ · width), its odds are exp(λ · width) − 1.
+        """
+        exponent = -math.log(self.alive) / self.days * width_days
+        return exponent + math.log(-math.expm1(-exponent))
+
+
 class Survival(Section):
     """Overall survival as discrete-time hazards: bin edges and horizons in days.
 
     ``censoring``: how far a patient counts who was alive when last seen. ``bin``: through the last whole bin.
-    ``day``: to that day, with the hazard rate constant within a bin.
+    ``day``: to that day, with the hazard rate constant within a bin. ``reference_survival``: where hazards
+    begin; not given, at 5 % in each bin.
     """
 
     bins: Annotated[tuple[float, ...], Field(min_length=2)]
     horizons: tuple[float, ...] = (365.25, 1095.75, 1826.25)
     longest: float = 14600.0
     censoring: Literal["bin", "day"] = "bin"
+    reference_survival: Annotated[KnownSurvival | None, Field(exclude_if=lambda known: known is None)] = None
+
+    def first_hazard_logits(self) -> list[float]:
+        """Logit of each bin's hazard before training."""
+        if self.reference_survival is None:
+            return [math.log(FIRST_HAZARD / (1 - FIRST_HAZARD))] * len(self.bins)
+        edges = (0.0, *self.bins)
+        return [self.reference_survival.hazard_logit(end - start) for start, end in pairwise(edges)]
 
     @model_validator(mode="after")
     def _increasing(self) -> Self:
@@ -134,6 +164,8 @@ class Survival(Section):
             raise ValueError("`bins` are the upper edges in days and must increase from above 0")
         if not self.horizons or any(not 0 < h <= self.bins[-1] for h in self.horizons):
             raise ValueError("`horizons` must lie within the bins")
+        if self.reference_survival is not None and max(self.first_hazard_logits()) > LARGEST_LOGIT:
+            raise ValueError("`reference_survival` leaves almost nobody alive in a bin; `days` counts days")
         return self
 
 

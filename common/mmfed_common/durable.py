@@ -13,6 +13,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 ROOM = 8192
 """A status file takes a multiple of this, so that there is room in it when there is none on the disk."""
 
+PARTIAL = ".partial"
+"""Ends the name of a file or folder that is being written, beside the one that it will replace."""
+
 
 def write_status(path: Path, text: str) -> None:
     """Replace a small JSON file as :func:`write_durably` does, readable by its owner only.
@@ -32,7 +35,7 @@ def write_status(path: Path, text: str) -> None:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        path.with_name(f"{path.name}.partial").unlink(missing_ok=True)
+        path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
         _write_over(path, content, error)
 
 
@@ -68,7 +71,7 @@ def replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int =
     write
         Writes the content to the open file that it is given.
     """
-    beside = path.with_name(f"{path.name}.partial")
+    beside = path.with_name(path.name + PARTIAL)
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(descriptor, "wb") as file:

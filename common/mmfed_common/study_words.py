@@ -135,8 +135,23 @@ def _training(study: Study) -> tuple[str, ...]:
         f"{training.rounds} rounds; in each, {training.local_epochs} pass(es) over your training patients, "
         f"{batch}, {training.optimiser}.",
         *stages,
+        *_survival(study),
         *start_in_words(study),
     )
+
+
+def _survival(study: Study) -> tuple[str, ...]:
+    """What a study of survival sets otherwise than most do."""
+    survival, lines = study.contract.survival, []
+    if survival is not None and survival.censoring == "day":
+        lines.append("A patient who was alive when last seen counts to that day, not to the last whole bin.")
+    if survival is not None and survival.reference_survival is not None:
+        known = survival.reference_survival
+        lines.append(
+            f"Hazards begin where {100 * known.alive:g} % are alive after {known.days:g} days, as is "
+            "publicly known; nothing of yours is in that."
+        )
+    return tuple(lines)
 
 
 def start_in_words(study: Study) -> tuple[str, ...]:
@@ -147,9 +162,6 @@ def start_in_words(study: Study) -> tuple[str, ...]:
     lines = [
         f"The weights start from a released model, the bundle {reference.sha256}; they come with round 1."
     ]
-    survival = study.contract.survival
-    if survival is not None and survival.censoring == "day":
-        lines.append("A patient who was alive when last seen counts to that day, not to the last whole bin.")
     if study.model.frozen:
         lines.append(f"Of it stays as it is: {', '.join(PARTS[part] for part in study.model.frozen)}.")
     return tuple(lines)

@@ -20,7 +20,7 @@ from pathlib import Path
 from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite
 from mmfed_common.bundle import copy_bundle
-from mmfed_common.durable import write_durably
+from mmfed_common.durable import PARTIAL, write_durably
 from mmfed_common.errors import StudyError
 from mmfed_common.study import Study
 from mmfed_server.plan import RunPlan
@@ -59,7 +59,8 @@ class RunFolder:
         ModelError
             ``MMF-630`` when the bundle that the study starts from is missing or another one.
         """
-        if self.path.exists() and any(self.path.iterdir()):
+        begun = {self.study_path.name + PARTIAL}  # all that a run has that was killed in its first moment
+        if self.path.exists() and {entry.name for entry in self.path.iterdir()} - begun:
             raise StudyError("MMF-503", "the run folder holds files", str(self.path))
         self.path.mkdir(parents=True, exist_ok=True)
         write_durably(self.study_path, study.canonical())

@@ -38,6 +38,10 @@ def changed(section: str, **changes: Any) -> dict[str, Any]:
     return {**MINIMAL, section: {**MINIMAL.get(section, {}), **changes}}
 
 
+def known(days: float, alive: float) -> dict[str, Any]:
+    return {"horizons": [365.0], "reference_survival": {"days": days, "alive": alive}}
+
+
 def test_hash_is_of_the_meaning_not_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_text(TOML)
@@ -60,6 +64,7 @@ def test_hash_survives_a_round_trip_through_its_canonical_form(tmp_path: Path) -
         ("training", {"batch": 8}),
         ("model", {"pathway_gain": 0.1}),
         ("model", {"wide_gain": 1.0}),
+        ("contract", {"survival": {**MINIMAL["contract"]["survival"], **known(365.0, 0.9)}}),
     ],
 )
 def test_every_change_changes_the_hash(section: str, changes: dict[str, Any]) -> None:
@@ -81,6 +86,10 @@ def test_every_change_changes_the_hash(section: str, changes: dict[str, Any]) ->
         (changed("contract", survival={"bins": [365, 300]}), "increase"),
         (changed("contract", survival={"bins": [365, 730], "horizons": [900.0]}), "horizons"),
         (changed("contract", demographics={}), "at least one feature"),
+        (changed("contract", survival={"bins": [365, 730], **known(5.0, 0.85)}), "counts days"),
+        (changed("contract", survival={"bins": [365, 730], **known(1.0, 1e-300)}), "counts days"),
+        (changed("contract", survival={"bins": [365, 730], **known(365.0, 85.0)}), "alive"),
+        (changed("contract", survival={"bins": [365, 730], **known(float("inf"), 0.5)}), "days"),
         (changed("contract", gene={"layers": {"expression": {}}}), "knowledge"),
         (changed("contract", gene={"panel": ["TP53"], "layers": {"sound": {}}}), "unknown layers"),
     ],

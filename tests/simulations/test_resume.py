@@ -112,6 +112,15 @@ def test_a_finished_run_gives_its_result_again(tmp_path: Path) -> None:
     assert len(again.rounds) == len(first.rounds) == 3
 
 
+def test_a_run_that_was_killed_in_its_first_moment_begins_again(tmp_path: Path) -> None:
+    """Until the study lies there whole, there is no run: nothing to resume, and nothing to lose."""
+    study = small_study()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/study.json.partial").write_bytes(study.canonical()[:100])
+    assert len(run_study(study, small_sites(study), tmp_path / "a").rounds) == 3
+    assert not (tmp_path / "a/study.json.partial").exists()
+
+
 def test_a_prepared_run_is_run_by_resuming_it(tmp_path: Path) -> None:
     study = small_study()
     prepare_run(study, small_sites(study), tmp_path / "a")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmfed_common.contract import KnowledgeReference
+from mmfed_common.durable import write_durably
 from mmfed_common.errors import ModelError
 from mmfed_common.knowledge.symbols import SymbolTable
 from mmfed_common.topology import Relation
@@ -182,9 +183,7 @@ class KnowledgePack:
         buffer = io.BytesIO()
         with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", mtime=0) as stream:
             stream.write(header + b"\n" + self._canonical() + b"\n")
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(path)
+        write_durably(path, buffer.getvalue())
 
     @staticmethod
     def load(path: Path) -> KnowledgePack:

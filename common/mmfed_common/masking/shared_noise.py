@@ -6,7 +6,7 @@ mechanism whose sensitivity is one patient's ``clipping``. The next model follow
 compose as steps of that mechanism with rate 1 (Kairouz et al., "The Distributed Discrete Gaussian Mechanism
 for Federated Learning with Secure Aggregation", ICML 2021). Whatever a site did to its own part that is not
 adding - a second step, Adam, a clipped length - would make the sum another function than that, so a study
-that asks for it is refused.
+that asks for it is refused. What looks at no patient, as weight decay, the server does after the sum.
 
 **How much each adds.** Of n sites that began a round at least ``t`` must be left for its sum to be opened;
 the study says that up to ``c`` of them may help the coordinator or add nothing. So ``h = t − c`` sites'
@@ -105,7 +105,6 @@ def refuse_unshareable(study: Study, where: str = "") -> None:
         ``MMF-382`` with the first condition that fails, and what to set.
     """
     training, rule = study.training, study.aggregation
-    stages = training.stages
     needed = (
         (study.privacy.mode == "dp", '`[privacy] mode = "dp"`: without it there is no noise'),
         (rule.secure, "`[aggregation] secure = true`: without masks single updates are seen"),
@@ -114,8 +113,8 @@ def refuse_unshareable(study: Study, where: str = "") -> None:
         (training.optimiser == "sgd", '`[training] optimiser = "sgd"`: others do more than add'),
         (training.gradient_clip is None, "`[training] gradient_clip = 0`: a site's own sum may not be cut"),
         (
-            all(stage.weight_decay == 0 and stage.sparsity == 0 for stage in stages),
-            "`weight_decay = 0` and `sparsity = 0` in each stage: only gradients are summed",
+            all(stage.sparsity == 0 for stage in training.stages),
+            "`sparsity = 0` in each stage: only gradients are summed",
         ),
         (rule.strategy != "fedprox", '`strategy = "fedavg"` or "fedadam": in one step nothing pulls back'),
     )

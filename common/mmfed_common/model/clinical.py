@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from mmfed_common.contract import Contract
 from mmfed_common.model.rows import rows
 
-INITIAL_HAZARD = 0.05
 CLINICAL = "clinical_feature"
 
 
@@ -56,8 +53,10 @@ class ClinicalBlock(nn.Module):
             baselines["survival"] = len(contract.survival.bins)
         self.baseline = nn.ModuleDict({task: nn.Embedding(1, size) for task, size in baselines.items()})
         for task, table in self.baseline.items():
-            start = math.log(INITIAL_HAZARD / (1 - INITIAL_HAZARD)) if task == "survival" else 0.0
-            nn.init.constant_(table.get_parameter("weight"), start)
+            nn.init.zeros_(table.get_parameter("weight"))
+            if task == "survival" and contract.survival is not None:
+                start = torch.tensor([contract.survival.first_hazard_logits()])
+                table.get_parameter("weight").data.copy_(start)
         paths = sizes if linear and features else {}
         self.linear = nn.ModuleDict({task: zero_linear(features, size) for task, size in paths.items()})
         self.log_variance: nn.Embedding | None = None

@@ -66,6 +66,7 @@ class Rounds:
     def _begin(self) -> RunState:
         model = build_model(self.study, self.plan.topology)
         self.block_of = model.block_of
+        self.shrinking = frozenset(name for name, _ in model.named_parameters() if model.shrinks(name))
         start = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         self._refuse_idle_stages(start)
         found = self.record.load() if self.plan.resume else None
@@ -160,6 +161,7 @@ class Rounds:
             past,
             self.spool,
             self.block_of,
+            self.shrinking,
             lambda attempt, refusals: self._note_repeat(place, attempt, refusals),
         )
         self._say_where(place)

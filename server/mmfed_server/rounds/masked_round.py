@@ -11,6 +11,7 @@ from torch import Tensor
 from mmfed_common import messages as m
 from mmfed_common.errors import NetworkError
 from mmfed_common.masking.layout import Layout
+from mmfed_common.masking.shared_noise import shares_noise
 from mmfed_common.masking.stream import Vector
 from mmfed_server.guard import Checked
 from mmfed_server.rounds.exchange import Refusal
@@ -85,9 +86,21 @@ class MaskedRound(TrainingRound):
         if not layout.is_possible(total, announced, len(parties.alive)):
             raise exchange.refuse_impossible(parties, refusals)
         patients = layout.patients(total)
-        after = self._moved(_mean(total, layout, weights, patients), patients, weights)
+        mean = _mean(total, layout, weights, patients, self._decay())
+        after = self._moved(mean, patients, weights)
         accepted = tuple(self._accepted(site, known) for site, known in sorted(checked.items()))
         return RoundOutcome(after, layout.mean_loss(total), accepted, tuple(refusals), size)
+
+    def _decay(self) -> dict[str, float]:
+        """By how much of itself each weight shrinks, where sites send gradients and take no step.
+
+        What a site's step of gradient descent would do, and the same at every site. It looks at no patient,
+        so it costs no privacy; masked numbers have room for gradients alone.
+        """
+        if not shares_noise(self.study):
+            return {}
+        share = self.place.learning_rate(self.study.training, 0) * self.place.stage.weight_decay
+        return dict.fromkeys(self.shrinking, share)
 
     def _accepted(self, site: str, checked: Checked) -> SpooledUpdate:
         """What is known of an update of which nothing is known."""
@@ -103,12 +116,15 @@ class MaskedRound(TrainingRound):
         )
 
 
-def _mean(total: Vector, layout: Layout, weights: Mapping[str, Tensor], patients: int) -> Iterator[Piece]:
-    """The weights that were sent plus the mean change, some numbers at a time, sorted by name."""
+def _mean(
+    total: Vector, layout: Layout, weights: Mapping[str, Tensor], patients: int, decay: Mapping[str, float]
+) -> Iterator[Piece]:
+    """The weights that were sent plus the mean change, less decay, some numbers at a time, sorted by name."""
     for name, part in layout.parts(total):
         sent = weights[name].numpy()
+        kept = 1.0 - decay.get(name, 0.0)
         for start in range(0, max(part.size, 1), PIECE):
             change = layout.changes.decode(part[start : start + PIECE]) / patients
-            values = (sent.reshape(-1)[start : start + PIECE] + change).astype(sent.dtype)
+            values = (sent.reshape(-1)[start : start + PIECE] * kept + change).astype(sent.dtype)
             whole = part.size <= PIECE
             yield Piece(name, None if whole else start, values.reshape(sent.shape) if whole else values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +77,8 @@ class TrainingRound:
         For the updates.
     block_of
         Parameter name → block of the model.
+    shrinking
+        Names of the parameters that weight decay pulls on.
     report
         Called with each refusal of an attempt that had to be repeated.
     """
@@ -89,6 +91,7 @@ class TrainingRound:
     past: SitePasts
     folder: Path
     block_of: Callable[[str], str]
+    shrinking: Collection[str]
     report: Callable[[int, list[Refusal]], None]
     taken: dict[str, SpooledUpdate] = field(default_factory=dict)
 

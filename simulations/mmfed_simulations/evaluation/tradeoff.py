@@ -121,7 +121,7 @@ def tradeoff(
         Guarantees of each site.
     noises
         ``"site"``: each site adds all the noise. ``"shared"``: each adds a share, under secure aggregation,
-        and nothing else pulls on the weights (no decay, no sparsity), as such a study must have it.
+        without sparsity and a clipping of the whole, as such a study must have it.
     draws
         How often each private variant is trained, each time with other noise.
     out
@@ -168,8 +168,7 @@ def _private(choice: Choice, delta: float, study: Study) -> Study:
     seeded = study.with_changes(study={"seed": study.study.seed + choice.draw})
     if choice.noise == "site":
         return seeded.with_changes(privacy=privacy)
-    only_gradients = {"weight_decay": 0.0, "sparsity": 0.0}
-    stages = [stage.model_dump(mode="json") | only_gradients for stage in study.training.stages]
+    stages = [stage.model_dump(mode="json") | {"sparsity": 0.0} for stage in study.training.stages]
     return seeded.with_changes(
         privacy=privacy,
         aggregation={"secure": True, "minimum_sites": max(LEAST_PEERS, study.aggregation.minimum_sites)},

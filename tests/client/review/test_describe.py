@@ -51,6 +51,20 @@ def test_training_without_outcomes_and_a_released_model_are_said() -> None:
     assert "a" * 64 in words
 
 
+def test_what_a_study_of_survival_sets_otherwise_is_said() -> None:
+    def words(**survival: object) -> str:
+        contract = small_study().contract.model_dump(mode="json")
+        study = small_study(contract={**contract, "survival": {**contract["survival"], **survival}})
+        return " ".join(sentence for topic in study_in_words(study) for sentence in topic.sentences)
+
+    usual = words()
+    assert "when last seen" not in usual
+    assert "publicly known" not in usual
+    assert "counts to that day" in words(censoring="day")
+    known = {"days": 1826.25, "alive": 0.85}
+    assert "85 % are alive after 1826.25 days" in words(reference_survival=known)
+
+
 def test_the_stricter_floor_is_named() -> None:
     review = describe(small_study(), policy=Policy(minimum_patients=77, metrics=("num-examples",)))
     text = " ".join(statement.text for statement in review.statements)

@@ -33,7 +33,6 @@ STAGE = {"level": "clinical", "rounds": 3, "learning_rate": 0.5}
         ({"training": {"local_epochs": 2}}, "local_epochs = 1"),
         ({"training": {"optimiser": "adamw"}}, 'optimiser = "sgd"'),
         ({"training": {"gradient_clip": 5.0}}, "gradient_clip = 0"),
-        ({"training": {"stages": [{**STAGE, "weight_decay": 0.01}]}}, "weight_decay = 0"),
         ({"training": {"stages": [STAGE, {**STAGE, "sparsity": 0.01}]}}, "sparsity = 0"),
         ({"aggregation": {"strategy": "fedprox", "proximal_mu": 0.1}}, "fedavg"),
         ({"privacy": {"colluding_sites": 2}}, "colluding_sites"),  # 3 of 3 sites, one honest is too few
@@ -70,6 +69,7 @@ def test_what_no_private_or_masked_study_may_ask_for_stays_refused(
         {},
         {"aggregation": {"strategy": "fedadam"}},
         {"training": {"schedule": "cosine"}},
+        {"training": {"stages": [{**STAGE, "weight_decay": 0.01}]}},
         {"contract": {"normalisation": "federated"}, "privacy": {"scaling_epsilon": 1.0}},
         {"privacy": {"colluding_sites": 0}},
         {"aggregation": {"minimum_sites": 10}, "privacy": {"colluding_sites": 3}},

@@ -17,6 +17,7 @@ from mmfed_common.model.sizes import Sizes
 from mmfed_common.patients import NodeTensors, PatientTensors
 from mmfed_common.scaling import Scaling
 from mmfed_common.study import ModelSection, Study
+from mmfed_common.tasks.survival import survival_at
 from mmfed_common.topology import Topology
 
 MakeModel = Callable[..., MultimodalNetwork]
@@ -50,6 +51,28 @@ def test_starts_as_the_clinical_model(
         assert torch.equal(a, b)
         assert torch.equal(b, c)
     assert clinical[0].std(dim=0).max() > 0.01
+
+
+@pytest.mark.parametrize("alive", [0.2, 0.85, 0.999])
+def test_hazards_begin_where_survival_is_publicly_known(
+    make_study: Callable[..., Study], topology: Topology, alive: float
+) -> None:
+    """Whatever the bins' widths: as many are alive after so many days, at the same rate on each of them."""
+    survival = {"bins": (90.0, 365.25, 1000.0, 1826.25, 2555.0), "horizons": (365.25,)}
+    known = {**survival, "reference_survival": {"days": 1826.25, "alive": alive}}
+    contract = make_study().contract.model_dump(mode="json")
+    plain, told = (
+        build_model(make_study().with_changes(contract={**contract, "survival": section}), topology)
+        for section in (survival, known)
+    )
+    name = "clinical.baseline.survival.weight"
+    logits = told.state_dict()[name].double()
+    found = survival_at(logits, survival["bins"], (365.25, 1000.0, 1826.25))[0]
+    expected = [alive ** (days / 1826.25) for days in (365.25, 1000.0, 1826.25)]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    others = plain.state_dict()
+    assert all(torch.equal(others[n], t) for n, t in told.state_dict().items() if n != name)
+    assert torch.sigmoid(others[name])[0].tolist() == pytest.approx([0.05] * 5)
 
 
 def test_each_block_changes_the_output_once_open(

@@ -119,6 +119,7 @@ def main(sites: int, strategy: str, megabytes: int, arrays: int) -> None:
             past,
             record.spool(),
             lambda name: "clinical",
+            frozenset(),
             lambda attempt, refusals: None,
         )
         outcome = training.run(state.weights, {})

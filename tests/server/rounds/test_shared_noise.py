@@ -91,3 +91,42 @@ def test_a_servers_own_optimiser_takes_the_noisy_mean(strategy: str, tmp_path: P
     start = start_of(LocalSite(study, sites[0]))
     assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
     assert any(not torch.equal(one.weights[name], start[name]) for name in one.weights)
+
+
+def test_weight_decay_pulls_after_the_sum_and_the_noise_stays_what_it_was(tmp_path: Path) -> None:
+    """A strong one, on linear layers alone: what is left without it is noise of the size paid for."""
+    decay = 50.0
+    stages = [{**stage, "weight_decay": decay} for stage in EVERYTHING]
+    plain = study_with("shared")
+    study = plain.with_changes(training={"stages": stages})
+    sites = small_sites(study, SIZES)
+    state = run(study, sites, tmp_path / "shrinks")
+    local = LocalSite(study, sites[0])
+    first, patients = start_of(local), sum(SIZES)
+    names = trained_parameters(
+        first, local.model.block_of, Place.of(study.training, 1).stage, study.privacy, ()
+    )
+    pulled = [first[name].double() * (decay if local.model.shrinks(name) else 0.0) for name in names]
+    expected = patients * torch.cat([pull.flatten() for pull in pulled]).numpy()
+    found = noise_of(state, study, sites)
+    sigma = PrivacyPlan.of(study, 50).sigma * np.sqrt(5 / honest_sites(study, 5, threshold_of(0.67, 5)))
+    assert found.std() > 3 * sigma
+    assert (found - expected).std() == pytest.approx(sigma, rel=4.5 / np.sqrt(2 * found.size))
+
+
+def test_weight_decay_is_that_of_a_study_without_privacy(tmp_path: Path) -> None:
+    """With little noise and nobody clipped, whole runs end where plain ones do."""
+    stages = [{**EVERYTHING[0], "rounds": 3, "weight_decay": 0.3}]
+    privacy = {**SHARED_DP, "epsilon": 20.0, "clipping": 5.0}
+    shared = shared_study(training={**ONE_STEP, "stages": stages}, privacy=privacy)
+    plain = shared.with_changes(
+        privacy={"mode": "none", "epsilon": None, "delta": None, "noise": "site"},
+        aggregation={"secure": False},
+    )
+    without = plain.with_changes(training={"stages": [{**stages[0], "weight_decay": 0.0}]})
+    ends = [
+        run(study, small_sites(study, SIZES), tmp_path / str(number)).weights
+        for number, study in enumerate((shared, plain, without))
+    ]
+    vectors = [np.concatenate([end[name].double().numpy().ravel() for name in sorted(end)]) for end in ends]
+    assert np.linalg.norm(vectors[0] - vectors[1]) < 0.2 * np.linalg.norm(vectors[1] - vectors[2])
