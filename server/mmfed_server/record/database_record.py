@@ -18,7 +18,16 @@ from mmfed_server.record.folder import empty_folder
 from mmfed_server.record.record import RunStatus
 from mmfed_server.record.state import RunState
 from mmfed_server.record.state_file import read_state, write_state
-from mmfed_server.record.tables import events, kept_states, rounds, run_sites, runs, state_parts, states
+from mmfed_server.record.tables import (
+    events,
+    kept_states,
+    opened_sums,
+    rounds,
+    run_sites,
+    runs,
+    state_parts,
+    states,
+)
 
 PART_BYTES = 4 * 1024 * 1024
 STATES_KEPT = 2
@@ -160,6 +169,24 @@ class DatabaseRecord:
             row = {"run": self.run, "time": now(), "event": event, "details": details}
             connection.execute(insert(events).values(**row))
 
+    def note_opened(self, round_number: int, sites: tuple[str, ...]) -> None:
+        """Note it for the study: the sites, too, remember it whatever run they were asked in."""
+        with transaction(self.engine) as connection:
+            study = connection.execute(self._study_hash()).scalar_one()
+            mine = (opened_sums.c.study_hash == study, opened_sums.c.round == round_number)
+            connection.execute(delete(opened_sums).where(*mine))
+            row = {"study_hash": study, "round": round_number, "sites": list(sites)}
+            connection.execute(insert(opened_sums).values(**row))
+
+    def opened(self, round_number: int) -> tuple[str, ...]:
+        """Give what any run of the study noted."""
+        query = select(opened_sums.c.sites).where(
+            opened_sums.c.study_hash == self._study_hash().scalar_subquery(),
+            opened_sums.c.round == round_number,
+        )
+        with transaction(self.engine) as connection:
+            return tuple(connection.execute(query).scalar() or ())
+
     def spool(self) -> Path:
         """Give an empty folder in the folder."""
         return empty_folder(self.folder / self.run)
@@ -184,6 +211,9 @@ class DatabaseRecord:
         for site in sorted(state.contributors.keys() - self._contributors):
             row = {"run": self.run, "site": site, "number": self.commits}
             connection.execute(insert(kept_states).values(**row))
+
+    def _study_hash(self) -> Select[tuple[str]]:
+        return select(runs.c.study_hash).where(runs.c.run == self.run)
 
     def _kept(self) -> Select[tuple[int]]:
         return select(kept_states.c.number).where(kept_states.c.run == self.run)

@@ -3,6 +3,7 @@
     state/round.safetensors     the state after the last whole round
     state/weights.safetensors   the final weights
     state/status.json           how the run stands
+    state/opened.json           the sites whose masked sum was opened last, and in which round
     state/spool/                updates of the round that is under way
     events.jsonl                the diary
 
@@ -40,6 +41,7 @@ class StateFile:
         self.path = self.folder / "round.safetensors"
         self.weights_path = self.folder / "weights.safetensors"
         self.status_path = self.folder / "status.json"
+        self.opened_path = self.folder / "opened.json"
 
     def commit(self, state: RunState) -> None:
         """Replace the state by this one."""
@@ -70,6 +72,18 @@ class StateFile:
         if not self.status_path.exists():
             return ""
         return str(json.loads(self.status_path.read_text())["status"])
+
+    def note_opened(self, round_number: int, sites: tuple[str, ...]) -> None:
+        """Say in a small file whose masked sum is about to be opened."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_durably(self.opened_path, json.dumps({"round": round_number, "sites": sites}).encode())
+
+    def opened(self, round_number: int) -> tuple[str, ...]:
+        """Read whose sum was opened in a round; empty when the file is of another."""
+        if not self.opened_path.exists():
+            return ()
+        found = json.loads(self.opened_path.read_text())
+        return tuple(found["sites"]) if found["round"] == round_number else ()
 
     def _replace(self, path: Path, write: Callable[[BinaryIO], None]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +137,14 @@ class FolderRecord:
     def event(self, event: str, **details: Any) -> None:
         """Append a line to the diary."""
         self.events.write(event, **details)
+
+    def note_opened(self, round_number: int, sites: tuple[str, ...]) -> None:
+        """Write ``state/opened.json``."""
+        self.files.note_opened(round_number, sites)
+
+    def opened(self, round_number: int) -> tuple[str, ...]:
+        """Read ``state/opened.json``."""
+        return self.files.opened(round_number)
 
     def spool(self) -> Path:
         """Give ``state/spool``, emptied."""

@@ -46,6 +46,12 @@ class RunRecord(Protocol):
     def event(self, event: str, **details: Any) -> None:
         """Add a line to the diary."""
 
+    def note_opened(self, round_number: int, sites: tuple[str, ...]) -> None:
+        """Note, durably, of which sites a round's masked sum is about to be opened; 0: before round 1."""
+
+    def opened(self, round_number: int) -> tuple[str, ...]:
+        """Give what :meth:`note_opened` noted last for a round, whatever was rewound since; else empty."""
+
     def spool(self) -> Path:
         """Give an empty folder for a round's updates; nothing in it outlives the process's need of it."""
 

@@ -96,6 +96,15 @@ kept_states = Table(
 )
 """The last state of a run that holds nothing of a site, for each site that came after others."""
 
+opened_sums = Table(
+    "opened_sums",
+    metadata,
+    Column("study_hash", String(64), primary_key=True),
+    Column("round", Integer, primary_key=True),
+    Column("sites", JSON, nullable=False),
+)
+"""The sites that were asked to open a masked sum: they open a study's round for no others."""
+
 replays = Table(
     "replays",
     metadata,

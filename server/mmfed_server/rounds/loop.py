@@ -116,7 +116,7 @@ class Rounds:
         if self.study.contract.normalisation != "federated":
             return []
         scaling, sites, refusals = self._patiently(
-            lambda: federated_scaling(self.desk, self.study, self.plan.topology, self.roster)
+            lambda: federated_scaling(self.desk, self.study, self.plan.topology, self.roster, self.record)
         )
         state.scaling = scaling.to_arrays()
         state.note_contribution(sites, 0)
@@ -151,8 +151,7 @@ class Rounds:
         place = Place.of(self.study.training, state.next_round)
         strategy = self._strategy(state, place)
         past = SitePasts(state.norms, state.digests)
-        kind = MaskedRound if self.study.aggregation.secure else TrainingRound
-        training = kind(
+        parts = (
             self.study,
             self.desk,
             self.roster,
@@ -164,6 +163,8 @@ class Rounds:
             self.shrinking,
             lambda attempt, refusals: self._note_repeat(place, attempt, refusals),
         )
+        secure = self.study.aggregation.secure
+        training = MaskedRound(*parts, sums=self.record) if secure else TrainingRound(*parts)
         self._say_where(place)
         try:
             outcome = self._patiently(lambda: training.run(state.weights, state.scaling))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -29,6 +30,16 @@ from mmfed_server.rounds.exchange import Answer, Refusal, forget_arrays
 from mmfed_server.rounds.roster import Roster
 
 
+class OpenedSums(Protocol):
+    """Remembers, also after the server was killed, of which sites a round's sum was opened."""
+
+    def note_opened(self, round_number: int, sites: tuple[str, ...]) -> None:
+        """Note it before they are asked."""
+
+    def opened(self, round_number: int) -> tuple[str, ...]:
+        """Give the sites; empty where none were asked."""
+
+
 class NotOpenedError(Exception):
     """An attempt ended before its sum was opened; the text says why."""
 
@@ -43,19 +54,22 @@ class MaskedExchange:
         The study, the way to the sites, who is there.
     round
         Its number; 0 before the first.
+    sums
+        Remembers which sites were asked to open a sum of this round. They do so once: another attempt is for
+        the very same sites, whatever they did, or for nobody.
     barred
         Sites whose answers broke the protocol: they are left out of the further attempts.
-    opened
-        The sites that were asked to open a sum of this round, sorted; empty before. They do so once: another
-        attempt is for the very same sites, whatever they did, or for nobody.
     """
 
     study: Study
     desk: Desk
     roster: Roster
     round: int
+    sums: OpenedSums
     barred: set[str] = field(default_factory=set)
-    opened: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.opened = self.sums.opened(self.round)
 
     @property
     def least(self) -> int:
@@ -206,6 +220,7 @@ class MaskedExchange:
                 tags[site] = given
         self._enough(len(tags), parties.threshold, "agreed to the sum")
         self.opened = tuple(alive)
+        self.sums.note_opened(self.round, self.opened)
         asked = {
             site: f.config({f.SESSION: token, f.SITES: list(tags), f.TAGS: tags_for(site, alive, tags)})
             for site in tags

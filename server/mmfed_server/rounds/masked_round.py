@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -15,20 +16,26 @@ from mmfed_common.masking.shared_noise import shares_noise
 from mmfed_common.masking.stream import Vector
 from mmfed_server.guard import Checked
 from mmfed_server.rounds.exchange import Refusal
-from mmfed_server.rounds.masked_exchange import MaskedExchange, NotOpenedError
+from mmfed_server.rounds.masked_exchange import MaskedExchange, NotOpenedError, OpenedSums
 from mmfed_server.rounds.roster import sample_sites
 from mmfed_server.rounds.spool import PIECE, Piece, SpooledUpdate
 from mmfed_server.rounds.training_round import MOST_ATTEMPTS, RoundOutcome, TrainingRound
 
 
+@dataclass
 class MaskedRound(TrainingRound):
     """Runs one round with secure aggregation; takes and gives what :class:`TrainingRound` does.
 
     Where too few sites are left nothing is opened, and the round is tried again from new keys. Once sites
     were asked to open a sum, only with the very same ones: they open no other of this round.
+
+    Attributes
+    ----------
+    sums
+        Remembers which sites were asked.
     """
 
-    _opened: tuple[str, ...] = ()
+    sums: OpenedSums = field(kw_only=True)
 
     def run(self, weights: Mapping[str, Tensor], scaling: Mapping[str, Tensor]) -> RoundOutcome:
         """Train and aggregate; repeat with new keys while too few sites answer. It may be called again.
@@ -40,7 +47,7 @@ class MaskedRound(TrainingRound):
         ModelError
             ``MMF-604`` when the aggregate is not finite.
         """
-        exchange = MaskedExchange(self.study, self.desk, self.roster, self.place.round, opened=self._opened)
+        exchange = MaskedExchange(self.study, self.desk, self.roster, self.place.round, self.sums)
         refusals: list[Refusal] = []
         why = ""
         for attempt in range(MOST_ATTEMPTS):
@@ -52,8 +59,6 @@ class MaskedRound(TrainingRound):
                 return self._attempt(exchange, chosen, weights, scaling, refusals)
             except NotOpenedError as error:
                 why = str(error)
-            finally:
-                self._opened = exchange.opened
             self.report(attempt + 1, refusals)
         reasons = "".join(f"\n  {refusal.site}: {refusal}" for refusal in refusals)
         what = f"the sum of round {self.place.round} was not opened in {MOST_ATTEMPTS} attempts: {why}"

@@ -19,7 +19,7 @@ from mmfed_common.study import Study
 from mmfed_server.masking.parties import Parties
 from mmfed_server.rounds.desk import Desk
 from mmfed_server.rounds.exchange import Refusal, request
-from mmfed_server.rounds.masked_exchange import MaskedExchange, NotOpenedError
+from mmfed_server.rounds.masked_exchange import MaskedExchange, NotOpenedError, OpenedSums
 from mmfed_server.rounds.roster import Roster
 from mmfed_server.rounds.training_round import MOST_ATTEMPTS
 
@@ -28,7 +28,7 @@ MOST_VALUES = 2.0**40
 
 
 def masked_scaling(
-    desk: Desk, study: Study, roster: Roster, shapes: Shapes
+    desk: Desk, study: Study, roster: Roster, shapes: Shapes, sums: OpenedSums
 ) -> tuple[Moments, list[str], list[Refusal]]:
     """Sum the moments of all sites that take part, under masks.
 
@@ -36,6 +36,8 @@ def masked_scaling(
     ----------
     shapes
         Of the moments that each site has.
+    sums
+        Remembers which sites were asked to open them.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def masked_scaling(
     NetworkError
         ``MMF-403`` when no sum could be opened, several times.
     """
-    exchange = MaskedExchange(study, desk, roster, 0)
+    exchange = MaskedExchange(study, desk, roster, 0, sums)
     refusals: list[Refusal] = []
     why = ""
     for _ in range(MOST_ATTEMPTS):

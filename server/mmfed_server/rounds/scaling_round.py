@@ -13,15 +13,21 @@ from mmfed_common.topology import Topology
 from mmfed_server.guard import Expected, check_reply, each_array
 from mmfed_server.rounds.desk import UNREADABLE, Desk
 from mmfed_server.rounds.exchange import Refusal, by_site, request
+from mmfed_server.rounds.masked_exchange import OpenedSums
 from mmfed_server.rounds.masked_scaling import impossible, masked_scaling
 from mmfed_server.rounds.roster import Roster
 from mmfed_server.rounds.training_round import MOST_ATTEMPTS
 
 
 def federated_scaling(
-    desk: Desk, study: Study, topology: Topology, roster: Roster
+    desk: Desk, study: Study, topology: Topology, roster: Roster, sums: OpenedSums
 ) -> tuple[Scaling, list[str], list[Refusal]]:
     """Sum the moments of all sites that take part, in the order of their names.
+
+    Parameters
+    ----------
+    sums
+        Remembers which sites were asked to open masked ones.
 
     Returns
     -------
@@ -40,7 +46,7 @@ def federated_scaling(
         for statistic in ("count", "total", "square")
     }
     if study.aggregation.secure:
-        moments, taken, refusals = masked_scaling(desk, study, roster, shapes)
+        moments, taken, refusals = masked_scaling(desk, study, roster, shapes, sums)
         return Scaling.from_moments(moments, study.contract, topology), taken, refusals
     refusals = []
     for _ in range(MOST_ATTEMPTS):
