@@ -223,12 +223,12 @@ def _validation(message: Message, site: LocalSite, gate: Gate) -> Message:
 def _evaluate(message: Message, site: LocalSite, gate: Gate, *, held_out: bool) -> Message:
     place = _place(message, site)
     if site.study.privacy.mode != "none":
-        return gate.evaluation(message, LossSum(0.0, 0))
+        return gate.evaluation(message, LossSum(0.0, 0), len(site.fit))
     index = site.test if held_out else site.validation
     model = site.load(_weights(message, site, place))
     scaling, cell = _scaling(message, site), gate.minimum_cell
     loss = loss_of(site, model, scaling, place.stage, index, cell)
-    return gate.evaluation(message, loss)
+    return gate.evaluation(message, loss, len(site.fit))
 
 
 def _refuse_other_study(message: Message, site: LocalSite) -> None:

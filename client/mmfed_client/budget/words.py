@@ -78,12 +78,16 @@ class Spending:
         ε of all studies together, at the smallest δ of any of them; 0 and 0 before the first.
     most
         The policy's limit for the site's lifetime; None where there is no valid policy.
+    unpaid
+        Studies without differential privacy for which something left, as they are called: no ε holds for
+        their patients.
     """
 
     studies: tuple[StudySpending, ...]
     spent: float
     delta: float
     most: float | None
+    unpaid: tuple[str, ...] = ()
 
     @property
     def left(self) -> float | None:
@@ -95,6 +99,7 @@ class Spending:
         return {
             "studies": [asdict(study) for study in self.studies],
             "lifetime": {"spent": self.spent, "delta": self.delta, "most": self.most, "left": self.left},
+            "without_privacy": list(self.unpaid),
             "unit": UNIT,
             "mechanism": MECHANISM,
             "accountant": ACCOUNTANT,
@@ -102,6 +107,7 @@ class Spending:
 
     def sentences(self) -> Iterator[str]:
         """A sentence for each study, one for all of them, and what the numbers mean."""
+        yield from self.warning()
         if not self.studies:
             return
         for study in self.studies:
@@ -112,11 +118,23 @@ class Spending:
             else f" of {self.most:g}, {down(self.left or 0.0)} left"
         )
         together = f"ε = {up(self.spent)}{limit}, at δ = {self.delta:g}"
-        yield f"All studies of this site together, since its ledger begins: {together}."
+        which = "with differential privacy " if self.unpaid else ""
+        yield f"All studies {which}of this site together, since its ledger begins: {together}."
         yield (
-            f"The unit is {UNIT}: whoever sees everything that left learns almost the same whether a patient "
-            f"was among them or not; the smaller ε, the nearer to the same. Mechanism: {MECHANISM}. "
-            f"Accountant: {ACCOUNTANT}."
+            f"The unit is {UNIT}: whoever sees everything that left for these studies learns almost the same "
+            f"whether a patient was among them or not; the smaller ε, the nearer to the same. Mechanism: "
+            f"{MECHANISM}. Accountant: {ACCOUNTANT}."
+        )
+
+    def warning(self) -> Iterator[str]:
+        """A sentence on the studies without differential privacy, where there were any."""
+        if not self.unpaid:
+            return
+        one = len(self.unpaid) == 1
+        yield (
+            f"{len(self.unpaid)} {'study' if one else 'studies'} without differential privacy took something "
+            f"from this site: {', '.join(self.unpaid)}. For the patients whom {'it' if one else 'they'} "
+            "used no ε holds, whatever is spent or left."
         )
 
 
@@ -132,10 +150,11 @@ def spending_of(ledger: Ledger, policy: Policy | None) -> Spending:
     names = {e.body["study"]: str(e.body["name"]) for e in ledger.decisions() if e.kind == "approval"}
     studies = tuple(_spent(study, names) for study in account.studies.values())
     most = None if policy is None else policy.most_epsilon_lifetime
+    unpaid = tuple(f"{names.get(study, 'a study')} {study[:12]}" for study in ledger.unpaid())
     if not studies:
-        return Spending((), 0.0, 0.0, most)
+        return Spending((), 0.0, 0.0, most, unpaid)
     delta = account.least_delta()
-    return Spending(studies, epsilon_of(account.spent(), delta), delta, most)
+    return Spending(studies, epsilon_of(account.spent(), delta), delta, most, unpaid)
 
 
 def outlook(ledger: Ledger, study: Study, policy: Policy) -> str:
@@ -152,6 +171,7 @@ def outlook(ledger: Ledger, study: Study, policy: Policy) -> str:
         f"This study may spend up to ε = {epsilon:g}{begun}. All studies together have spent "
         f"ε = {up(found.spent)} of {policy.most_epsilon_lifetime:g}{at}; after this study at least "
         f"{down(after)} would be left. `mmfed-client check` counts the patients and says exactly."
+        + "".join(f" {sentence}" for sentence in found.warning())
     )
 
 

@@ -102,6 +102,7 @@ def review_of(home: SiteHome, signed: SignedStudy) -> Review:
     from mmfed_client.ledger import Ledger
     from mmfed_client.policy import Policy
     from mmfed_client.review import describe
+    from mmfed_client.review.earlier import earlier_sums
     from mmfed_client.review.sentences import Statement
     from mmfed_client.signed_files import keep_signed
     from mmfed_common.errors import MmfedError
@@ -115,7 +116,9 @@ def review_of(home: SiteHome, signed: SignedStudy) -> Review:
     policy: Policy = Policy.load(home.policy_file)
     found = policy.violations(study, signed.coordinator_fingerprint)
     private = study.privacy.mode == "dp"
-    more = [Statement("budget", outlook(Ledger(home.ledger_file), study, policy))] if private else []
+    ledger = Ledger(home.ledger_file)
+    more = [Statement("budget", outlook(ledger, study, policy))] if private else []
+    more += [Statement("beware", sentence) for sentence in earlier_sums(ledger, study)]
     return describe(study, previous_study(home, study.hash), found, signed, policy, more)
 
 

@@ -115,7 +115,8 @@ def _privacy(home: SiteHome) -> dict[str, Any]:
         spending = spending_of(Ledger(home.ledger_file), policy)
     except MmfedError as error:
         return {"code": error.code, "what": error.what}
-    return {**spending.as_dict(), "words": list(spending.sentences())} if spending.studies else {}
+    words = list(spending.sentences())
+    return {**spending.as_dict(), "words": words} if words else {}
 
 
 def _table(home: SiteHome, status: Status) -> RenderableType:

@@ -16,7 +16,7 @@ from flwr.common.constant import ErrorCode
 from mmfed_client.approval import Guardian
 from mmfed_client.fleet.objects import objects_of
 from mmfed_client.ledger import Head, Ledger
-from mmfed_client.ledger.ledger import RECEIPT
+from mmfed_client.ledger.receipts import RECEIPT
 from mmfed_client.policy import Policy
 from mmfed_common import messages as m
 from mmfed_common.errors import MmfedError, PrivacyError
@@ -89,7 +89,7 @@ class Exit:
         private
             Whether the study trains with differential privacy: then nothing that was not paid leaves.
         sums
-            SHA-256 of sums of features that leave masked: what the masks hide must stay the same, too.
+            A name of sums of features that leave masked: what the masks hide must stay the same, too.
 
         Raises
         ------

@@ -113,18 +113,19 @@ class Gate:
         return self._release(request, kept.to_arrays(), allowed, {m.NUM_EXAMPLES: patients})
 
     def masked_sums(
-        self, request: Message, patients: int, vector: Vector, allowed: Shapes, digest: str
+        self, request: Message, patients: int, vector: Vector, allowed: Shapes, name: str
     ) -> Message:
         """Send :meth:`kept_sums` masked.
 
         Parameters
         ----------
-        digest
-            SHA-256 of the sums without masks: for the ledger, which lets a study have one set of them.
+        name
+            Names the sums without masks and does not betray them: for the ledger, which lets a study have one
+            set of them.
         """
         self._at_least(patients)
         arrays = {fields.MASKED: torch.from_numpy(vector)}
-        return self._release(request, arrays, allowed, {m.NUM_EXAMPLES: 0}, sums=digest)
+        return self._release(request, arrays, allowed, {m.NUM_EXAMPLES: 0}, sums=name)
 
     def kept_sums(
         self, moments: Moments, measured: dict[str, Tensor], patients: int, topology: Topology
@@ -182,11 +183,18 @@ class Gate:
         metrics = {m.NUM_EXAMPLES: 0, m.LOSS: 0.0, m.SECONDS: seconds}
         return self._release(request, {fields.MASKED: torch.from_numpy(vector)}, allowed, metrics)
 
-    def evaluation(self, request: Message, loss: LossSum) -> Message:
-        """Send the sum of a loss; only a count of 0 below the least cell, under DP, or if the policy says."""
+    def evaluation(self, request: Message, loss: LossSum, patients: int) -> Message:
+        """Send the sum of a loss; only a count of 0 below the least cell, under DP, or if the policy says.
+
+        Parameters
+        ----------
+        patients
+            How many the site trains on: below the floor of an update no loss leaves either.
+        """
         withheld = self.policy is not None and not (self.policy.evaluation and m.LOSS in self.policy.metrics)
         withheld = withheld or self.study.privacy.mode != "none"
-        if withheld or self._hides_counts or loss.patients < self.minimum_cell:
+        few = patients < self.minimum_patients or loss.patients < self.minimum_cell
+        if withheld or self._hides_counts or few:
             loss = LossSum(0.0, 0)
         return self._release(request, {}, {}, {m.NUM_EXAMPLES: loss.patients, m.LOSS: loss.total})
 

@@ -15,7 +15,6 @@ import os
 import threading
 import time
 from array import array
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mmfed_client.ledger.account import PRIVACY_KINDS, PrivacyAccount
+from mmfed_client.ledger.receipts import RECEIPT, Receipts
 from mmfed_common.durable import write_durably
 from mmfed_common.errors import Fault, PrivacyError
 from mmfed_common.ledger import (
@@ -40,7 +40,6 @@ from mmfed_common.signing import PRIVATE_MODE, SiteKey
 LOCK_SECONDS = 30.0
 """How long to wait for another process that holds the file; an addition takes milliseconds."""
 
-RECEIPT = "receipt"
 RECOVERY = "recovery"
 READ_BYTES = 2**20
 BULK = frozenset({RECEIPT, *PRIVACY_KINDS})
@@ -150,13 +149,23 @@ class Ledger:
         """
         with self._mutex:
             self._refresh()
-            return self._answers[study_hash, kind, round_number]
+            return self._receipts.answers[study_hash, kind, round_number]
 
     def sums(self, study_hash: str) -> str | None:
-        """Hash of the sums of features that left for a study; None when none did."""
+        """Name of the sums of features that left for a study; None when none did."""
         with self._mutex:
             self._refresh()
-            return self._sums.get(study_hash)
+            return self._receipts.sums.get(study_hash)
+
+    def unpaid(self) -> tuple[str, ...]:
+        """Studies for which something that was computed from patients left, and no privacy was spent."""
+        with self._mutex:
+            self._refresh()
+            return tuple(study for study in self._receipts.told if study not in self._account.studies)
+
+    def unpaid_sums(self) -> tuple[str, ...]:
+        """Those of them for which sums of features left."""
+        return tuple(study for study in self.unpaid() if self.sums(study) is not None)
 
     def privacy(self) -> PrivacyAccount:
         """What was spent of patients' privacy, by all studies."""
@@ -213,8 +222,7 @@ class Ledger:
         self._seen = hashlib.sha256()
         self._starts = array("q")
         self._decisions: list[Entry] = []
-        self._answers: Counter[tuple[str, str, int]] = Counter()
-        self._sums: dict[str, str] = {}
+        self._receipts = Receipts()
         self._account = PrivacyAccount()
 
     def _refresh(self) -> None:
@@ -328,10 +336,7 @@ class Ledger:
         self._offset += len(line)
         if entry.kind not in BULK:
             self._decisions.append(entry)
-        elif entry.kind == RECEIPT and ("error" not in entry.body or "telling" in entry.body):
-            self._answers[entry.body["study"], entry.body["kind"], entry.body["round"]] += 1
-        if entry.kind == RECEIPT and "sums" in entry.body:
-            self._sums[entry.body["study"]] = entry.body["sums"]
+        self._receipts.take_in(entry)
 
     def _content(self) -> bytes:
         if not self.path.exists():

@@ -7,7 +7,6 @@ other sites, since the two sums together would show what the difference between 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,9 +18,11 @@ from flwr.app import Message
 from torch import Tensor
 
 from mmfed_client.gate import Gate
-from mmfed_client.ledger.ledger import RECEIPT
+from mmfed_client.ledger.receipts import RECEIPT
 from mmfed_client.masking.peers import note_peers, refuse_unlisted
 from mmfed_client.masking.session import MaskingSession
+from mmfed_client.privacy.noise import keyed_digest
+from mmfed_client.privacy.secret import secret_of
 from mmfed_client.training import LocalSite
 from mmfed_common import messages as m
 from mmfed_common.arrays import Shapes
@@ -118,10 +119,10 @@ class MaskedRounds:
             vector = encode_wide(plain)
         except ValueError as error:
             raise PrivacyError("MMF-383", str(error), site.name) from None
-        digest = hashlib.sha256(vector.tobytes()).hexdigest()
+        name = _name_of_sums(vector, gate)
         session.mask(senders, sealed, vector, add_wide_masks)
         allowed = {f.MASKED: (vector.shape, torch.int64)}
-        return gate.masked_sums(message, len(site.fit), vector, allowed, digest)
+        return gate.masked_sums(message, len(site.fit), vector, allowed, name)
 
     def agree(self, message: Message, site: LocalSite, gate: Gate) -> Message:
         """Say to the peers whose sum this site opens."""
@@ -214,6 +215,13 @@ class MaskedRounds:
                     found[entry.body["study"], entry.body["round"]] = entry.body[f.OPENED]
             self._opened[site.name] = found
         return self._opened[site.name]
+
+
+def _name_of_sums(vector: Vector, gate: Gate) -> str:
+    """What sums that leave masked are called in the ledger; by a hash without a key they could be guessed."""
+    if gate.way_out is None:
+        return ""
+    return keyed_digest(secret_of(gate.way_out.guardian.home), "sums", vector.tobytes()).hex()
 
 
 def _refuse_unmasked_study(site: LocalSite) -> None:

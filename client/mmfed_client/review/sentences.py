@@ -90,6 +90,14 @@ def _leaves(study: Study, policy: Policy | None) -> Iterator[Statement]:
         yield Statement(
             "", f"Now and then the summed loss over held-out patients, if there are at least {cell}."
         )
+    held_back = policy is not None and (not policy.evaluation or policy.hide_counts)
+    if study.training.validation_fraction > 0 and not held_back:
+        yield Statement(
+            "",
+            f"Each round the summed loss over {study.training.validation_fraction:.0%} of the training "
+            f"patients, whom training leaves out to see when it may end, if they are at least {cell}; "
+            "never under masks.",
+        )
     if policy is not None and len(policy.metrics) < 3:
         kept = sorted({"loss", "seconds"} - set(policy.metrics))
         yield Statement("", f"The policy keeps back: {', '.join(kept)}; 0 is sent instead.")

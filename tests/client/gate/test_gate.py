@@ -65,15 +65,21 @@ def test_an_update_of_few_patients_does_not_leave(gate: Gate) -> None:
 
 def test_a_metric_that_is_not_finite_does_not_leave(gate: Gate) -> None:
     with pytest.raises(MmfedError) as caught:
-        gate.evaluation(asked(m.EVALUATE_HELD_OUT), LossSum(float("nan"), 20))
+        gate.evaluation(asked(m.EVALUATE_HELD_OUT), LossSum(float("nan"), 20), 30)
     assert caught.value.code == "MMF-407"
 
 
 @pytest.mark.parametrize(("patients", "told"), [(9, (0, 0.0)), (10, (10, 3.0))])
 def test_small_cells_are_not_told(gate: Gate, patients: int, told: tuple[int, float]) -> None:
-    reply = gate.evaluation(asked(m.EVALUATE_HELD_OUT), LossSum(3.0, patients))
+    reply = gate.evaluation(asked(m.EVALUATE_HELD_OUT), LossSum(3.0, patients), 30)
     metrics = reply.content.metric_records[m.METRICS]
     assert (metrics[m.NUM_EXAMPLES], metrics[m.LOSS]) == told
+
+
+@pytest.mark.parametrize(("training", "told"), [(4, 0), (5, 20)])
+def test_below_the_floor_of_an_update_no_loss_leaves_either(gate: Gate, training: int, told: int) -> None:
+    reply = gate.evaluation(asked(m.EVALUATE_HELD_OUT), LossSum(3.0, 20), training)
+    assert reply.content.metric_records[m.METRICS][m.NUM_EXAMPLES] == told
 
 
 @pytest.mark.parametrize(("patients", "told"), [(4, 0), (5, 5)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import Message
 from tests.client.masking.coordinator import OTHERS, Coordinator, code
@@ -17,12 +19,15 @@ from mmfed_client.app import make_client_app
 from mmfed_client.gate import Gate
 from mmfed_client.masking.numbers import numbers_of
 from mmfed_client.masking.peers import PEERS
+from mmfed_client.privacy.noise import keyed_digest
+from mmfed_client.privacy.secret import secret_of
 from mmfed_client.training import LocalSite, LocalUpdate
 from mmfed_common import messages as m
 from mmfed_common.errors import PrivacyError
 from mmfed_common.masking import fields as f
 from mmfed_common.masking.fixed_point import FixedPoint
 from mmfed_common.masking.layout import Layout
+from mmfed_common.masking.wide import encode_wide
 from mmfed_common.seal import check_seal
 from mmfed_common.study import Study
 
@@ -202,6 +207,12 @@ def test_sums_of_features_leave_masked_and_a_study_has_one_set_of_them(tmp_path:
     assert [code(first), code(second)] == ["", ""]
     arrays = [answer.content.array_records[m.ARRAYS][f.MASKED].numpy() for answer in (first, second)]
     assert not (arrays[0] == arrays[1]).any()
+    names = [e.body["sums"] for e in small.ledger.entries() if e.body.get("kind") == m.MOMENTS]
+    sums = local_site(federated).moments().to_arrays()
+    flat = encode_wide(np.concatenate([sums[key].numpy().reshape(-1) for key in sorted(sums)]))
+    assert names[0] == names[1]
+    assert hashlib.sha256(flat.tobytes()).hexdigest() not in names, "sums could be guessed from their hash"
+    assert names[0] == keyed_digest(secret_of(small.home), "sums", flat.tobytes()).hex()
     assert code(told(local_site(federated, size=41))) == "MMF-344"
     huge = local_site(federated)
     huge.patients.nodes["clinical_feature"].values.mul_(1e18)
