@@ -45,7 +45,8 @@ def check(
 
     One line an item: the machine and its software, the home and its key, the way to the server (proxy,
     certificate, clock), the study, the policy, the cohort with every fault, and one real training step on the
-    device that would train. Nothing leaves the site.
+    device that would train. The server gets two requests, as from a running node; nothing about patients
+    leaves the site.
 
     Exit code 0 if nothing keeps the site from taking part (warnings are shown), otherwise the family of the
     first fault's code: 1 machine, 2 data, 3 privacy and policy, 4 network and trust, 5 study, 6 model.

@@ -69,7 +69,7 @@ class Policy(Section):
         Fingerprints of the sites with which this one's updates may be summed; empty: any that the coordinator
         names.
     hide_counts
-        Whether the number of patients stays hidden: only with secure aggregation, where it is in the sum.
+        Whether the number of patients is not told: only with secure aggregation, where it is in the sum.
     require_privacy
         Whether a study must train with differential privacy.
     allow_shared_noise

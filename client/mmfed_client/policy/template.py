@@ -28,7 +28,7 @@ POLICY_TEMPLATE = """\
 
 # --- Secure aggregation (studies with `secure = true`) --------------------------------------------------
 # peers = []                       # fingerprints of the other sites, told by telephone; empty: any are taken
-# hide_counts = false              # true: nobody learns how many patients this site has; such studies only
+# hide_counts = false              # true: this site tells nobody how many patients it has; such studies only
 
 # --- Differential privacy -----------------------------------------------------------------------------
 # The next line also allows studies without differential privacy: their weights may tell something about

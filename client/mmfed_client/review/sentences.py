@@ -110,7 +110,7 @@ def _masks(policy: Policy | None) -> str:
         "sees none of it of this site alone. Not masked are seconds"
     )
     if policy is not None and policy.hide_counts:
-        text += ". Nobody is told the number of patients."
+        text += ". The number of patients is told to nobody; the sum holds the total of all its sites."
     else:
         text += ", losses over held-out patients, and in the first answer the number of patients."
     if policy is not None and not policy.peers:

@@ -23,9 +23,9 @@ def export(
 ) -> None:
     """Release a run's model as a bundle: weights, scaling, study, model card, metrics, and the hash of each.
 
-    RUN may be `latest`: the newest finished run. The bundle is what `mmfed-client predict` loads; nothing in
-    it is pickled. A run that holds what a site contributed that has withdrawn since, or that was replaced, is
-    released with a warning, which also stands on the model card.
+    RUN may be `latest`: the newest finished run. Nothing in the bundle is pickled. A run that holds what a
+    site contributed that has withdrawn since, or that was replaced, is released with a warning, which also
+    stands on the model card.
 
     Examples:
 

@@ -134,7 +134,7 @@ def test_masks_are_explained_and_what_they_do_not_stop() -> None:
     assert "list them as `peers`" in text
     careful = Policy(hide_counts=True, peers=("ab" * 32,))
     text = " ".join(statement.text for statement in describe(masked, policy=careful).statements)
-    assert "Nobody is told the number of patients" in text
+    assert "The number of patients is told to nobody" in text
     assert "`peers`" not in text
     plain = " ".join(statement.text for statement in describe(small_study(), policy=Policy()).statements)
     assert "masks" not in plain
