@@ -44,7 +44,7 @@ def test_no_way_of_logging_an_exception_writes_its_text(log: LogFile, tmp_path: 
             raise error
         except (DataError, ValueError):
             logger.exception("while training")
-    text = (tmp_path / "log.jsonl").read_text()
+    text = json.dumps([{**line, "time": ""} for line in lines(tmp_path)])  # a time may hold any three digits
     assert CANARY not in text
     assert "999" not in text
     found = lines(tmp_path)

@@ -28,7 +28,7 @@ def disturbed(there: OnDisk, folder: Path, kills: int, seed: int) -> tuple[Kills
 
 
 def test_a_few_kills(tmp_path: Path) -> None:
-    there = write_consortium(tmp_path / "consortium", ROUNDS, sites=3)
+    there = write_consortium(tmp_path / "consortium", 3 * ROUNDS, sites=3)  # so that it lasts for three kills
     expected = there.simulated_weights(tmp_path / "simulated")
     kills, weights = disturbed(there, tmp_path / "real", kills=3, seed=1)
     assert len(kills.done) == 3

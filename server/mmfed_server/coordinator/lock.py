@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 
 from mmfed_common.errors import StudyError
 
 LOCK_FILE = "server.lock"
+PATIENCE = 1.0
+"""Whoever looks whether the lock is held has it for microseconds; a server has it until it ends. Seconds."""
+POLL_SECONDS = 0.01
 
 
 class ServerLock:
@@ -34,11 +38,12 @@ class ServerLock:
             ``MMF-550`` when another process has it.
         """
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            raise StudyError("MMF-550", "another process serves it", str(self.path.parent)) from None
+        until = time.monotonic() + PATIENCE
+        while not _taken(file):
+            if time.monotonic() >= until:
+                os.close(file)
+                raise StudyError("MMF-550", "another process serves it", str(self.path.parent))
+            time.sleep(POLL_SECONDS)
         self._file = file
         return self
 
@@ -48,6 +53,14 @@ class ServerLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _taken(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_served(folder: Path) -> bool:

@@ -89,7 +89,7 @@ class RunCatalogue:
             The run that it replaces, the sites that it does without, the first round that is trained again.
         """
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        run = f"{study.study.name}-{stamp}-{secrets.token_hex(2)}"
+        run = f"{study.study.name}-{stamp}-{secrets.token_hex(4)}"
         row = {
             "run": run,
             "study_hash": study.hash,

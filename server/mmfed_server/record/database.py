@@ -16,8 +16,8 @@ FULL = ("disk is full", "No space left", "could not extend file", "disk full")
 
 
 def now() -> str:
-    """The time in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    """The time in UTC, so fine that two moments differ."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 @contextmanager

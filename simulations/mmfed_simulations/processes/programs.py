@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
 
@@ -23,12 +24,21 @@ STOP_SECONDS = 10.0
 MEGABYTE = 2.0**20
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that systems give to outgoing connections, which could take one before it is used."""
+
+_turns = count(os.getpid() * 997)
+"""Where to look next: no port twice in a row, and processes that look at the same time begin apart."""
+
+
 def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A loopback port that is free now, and not given again soon."""
+    for turn in islice(_turns, len(PORTS)):
+        port = PORTS[turn % len(PORTS)]
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise NetworkError("MMF-401", "no port of loopback is free", f"{PORTS.start} to {PORTS.stop - 1}")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

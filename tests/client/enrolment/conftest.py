@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from mmfed_common.study import Study
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation, Offers, SiteRegistry
 from mmfed_server.portal import make_portal
+from mmfed_simulations.processes.programs import free_port
 
 STUDY = {
     "study": {"name": "toy", "seed": 7},
@@ -67,14 +67,6 @@ class Coordinator:
         """Invite a site and let it join."""
         join(self.kit(site), self.home(site))
         return self.home(site)
-
-
-def free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
 
 
 @contextmanager

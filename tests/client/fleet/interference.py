@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
-from tests.server.link.small_link import SmallLink, free_port, wait_until
+from tests.server.link.small_link import SmallLink, wait_until
 
 from mmfed_server.link.http import answer
+from mmfed_simulations.processes.programs import free_port
 
 
 class Line:

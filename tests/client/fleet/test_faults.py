@@ -20,6 +20,7 @@ from tests.server.link.small_link import SmallLink, echo, end, model, request, w
 
 from mmfed_client.fleet.connection import FleetConnection, Incoming, connect
 from mmfed_common.errors import NetworkError
+from mmfed_server.link import fleet
 from mmfed_server.link.grid import LinkGrid
 from mmfed_server.link.link import Link
 
@@ -119,8 +120,9 @@ def test_an_answer_that_is_lost_costs_no_round(small: SmallLink, path: str) -> N
         assert next(lost, None) is None
 
 
-def test_a_network_that_is_gone_comes_back(small: SmallLink) -> None:
+def test_a_network_that_is_gone_comes_back(small: SmallLink, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for 90 seconds with a lease of 60, in small: the site is named, comes back, and works."""
+    monkeypatch.setattr(fleet, "HOLD", 0.5)  # shorter than the lease, as it is in earnest
     small.lease = 2.0
     with small.open() as link:
         line = Line(small.address)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tests.client.cohort.conftest import GENES
-from tests.client.enrolment.conftest import free_port
 from tests.client.preflight.planting import Bench, Plant
 from tests.client.preflight.small_site import POLICY, Site
 
 from mmfed_client.approval import approve
 from mmfed_client.ledger import Ledger
 from mmfed_common.knowledge import KnowledgePack
+from mmfed_simulations.processes.programs import free_port
 
 NEVER = 'hours = "03:00-03:01"\ndays = ["sun"]\n'
 

@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.client.enrolment.conftest import free_port, serving
+from tests.client.enrolment.conftest import serving
 from tests.client.preflight.planting import Bench
 from tests.client.preflight.small_site import Coordinator, Site
 
 from mmfed_server.database import open_database
 from mmfed_server.federation import Federation, Offers, SiteRegistry
 from mmfed_server.portal import make_portal
+from mmfed_simulations.processes.programs import free_port
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

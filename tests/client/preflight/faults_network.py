@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from starlette.types import ASGIApp
-from tests.client.enrolment.conftest import free_port
 from tests.client.preflight.planting import NOT_FOUND, Bench, Plant, Planted, authority_of
 from tests.client.preflight.small_site import Site
 
 from mmfed_client.preflight import State
 from mmfed_common.names import utc_now
 from mmfed_server.federation.certificates import Authority, certificate_pem, key_pem
+from mmfed_simulations.processes.programs import free_port
 
 DATED = b"HTTP/1.1 404 Not Found\r\nDate: %s\r\nContent-Length: 0\r\n\r\n"
 

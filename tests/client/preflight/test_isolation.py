@@ -74,7 +74,7 @@ def test_an_item_that_hangs_keeps_what_it_found(site: Site) -> None:
         released.wait(30)
 
     outcome, later = run_groups(
-        [[Item("hangs", 0.3, hangs)], [Item("later", 5.0, lambda subject: [ok("fine")])]],
+        [[Item("hangs", 2.0, hangs)], [Item("later", 5.0, lambda subject: [ok("fine")])]],
         Subject(site.home),
         20.0,
     )

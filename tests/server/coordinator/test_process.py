@@ -28,6 +28,7 @@ from mmfed_server.federation.kept import keep_study
 from mmfed_server.record.catalogue import RunCatalogue
 from mmfed_server.record.tables import runs
 from mmfed_server.studies import study_template
+from mmfed_simulations.processes.programs import free_port
 
 
 @pytest.fixture
@@ -41,13 +42,6 @@ def study(tmp_path: Path) -> Path:
     path = tmp_path / "study.toml"
     path.write_text(study_template("lung", 1))
     return path
-
-
-def free_port() -> int:
-    """A port that nobody uses just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_it_waits_for_sites_in_sight_and_stops_when_asked(federation: Federation, study: Path) -> None:

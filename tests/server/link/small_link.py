@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from mmfed_server.federation import Certificates
 from mmfed_server.link.http import answer
 from mmfed_server.link.link import Link
 from mmfed_server.link.state import LEASE, MOST_REPLY
+from mmfed_simulations.processes.programs import free_port
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -145,13 +145,6 @@ class SmallLink:
         file = Path(__file__).with_name("echo_node.py")
         command = [address or self.address, str(self.ca), str(self.folder / f"{site}.pem"), *words]
         return subprocess.Popen([sys.executable, str(file), *command])
-
-
-def free_port() -> int:
-    """A port that nobody uses now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -188,7 +188,7 @@ def test_a_reply_that_is_late_is_refused_and_listed(small: SmallLink, link: Link
 
     with site(small, link, "north", slow):
         grid = link.grid()
-        assert list(grid.stream(requests(link, round=1), 0.3)) == []
+        assert list(grid.stream(requests(link, round=1), 2.0)) == []
         go.set()
         wait_until(lambda: bool(codes))
         assert codes == ["MMF-477"]

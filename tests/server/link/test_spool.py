@@ -114,7 +114,8 @@ def test_a_damaged_file_is_no_object(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
     spool.hold("me", *chunk(LARGE))
     (file,) = (tmp_path / "spool").iterdir()
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     for damage in (lambda: None, file.unlink):
         damage()
         with pytest.raises(NetworkError) as caught:

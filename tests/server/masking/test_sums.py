@@ -162,13 +162,13 @@ def test_the_server_cannot_tell_two_runs_apart_that_have_the_same_sum(
         for site in range(4):
             counts, _ = np.histogram((seen_numbers[:, site] >> 60).astype(int), bins=16, range=(0, 16))
             expected = counts.sum() / 16
-            assert ((counts - expected) ** 2 / expected).sum() < 50  # χ², 15 degrees: p < 1e-5
+            assert ((counts - expected) ** 2 / expected).sum() < 80  # χ², 15 degrees: p < 1e-10
         bits = np.unpackbits(seen_numbers.view(np.uint8))
-        assert abs(bits.mean() - 0.5) < 5 * 0.5 / np.sqrt(bits.size)
+        assert abs(bits.mean() - 0.5) < 7 * 0.5 / np.sqrt(bits.size)
     one, two = (np.stack(v).view(np.uint64).reshape(-1, 50) for v in views)
     first, second = np.sort(one.ravel()), np.sort(two.ravel())
     largest = np.abs(np.searchsorted(first, second) / first.size - np.arange(second.size) / second.size).max()
-    assert largest < 1.95 * np.sqrt(2 / first.size)  # Kolmogorov–Smirnov, p about 0.001
+    assert largest < 3.3 * np.sqrt(2 / first.size)  # Kolmogorov–Smirnov, p about 1e-9
 
 
 def test_all_else_that_the_server_sees_is_the_same_to_the_bit_whatever_the_updates() -> None:

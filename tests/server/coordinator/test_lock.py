@@ -1,0 +1,41 @@
+"""One process serves a federation; whoever only looks whether one does keeps nobody from starting."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from pathlib import Path
+
+import pytest
+
+from mmfed_common.errors import StudyError
+from mmfed_server.coordinator import lock
+from mmfed_server.coordinator.lock import LOCK_FILE, ServerLock, is_served
+
+
+def test_one_serves_and_others_see_it(tmp_path: Path) -> None:
+    assert not is_served(tmp_path)
+    with ServerLock(tmp_path):
+        assert is_served(tmp_path)
+        with pytest.raises(StudyError) as caught, ServerLock(tmp_path):
+            pass
+        assert caught.value.code == "MMF-550"
+    assert not is_served(tmp_path)
+
+
+def test_a_look_does_not_keep_a_server_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE", 60.0)
+    looking, started = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with (tmp_path / LOCK_FILE).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            looking.set()
+            started.wait(0.2)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    looking.wait()
+    with ServerLock(tmp_path):
+        started.set()
+    thread.join()
