@@ -30,7 +30,7 @@ def export(
     Examples:
 
         mmfed-server export latest --out lung-model --dir fed
-        mmfed-server export lung-20260501-101500-ab12 --out lung-model
+        mmfed-server export lung-20260501-101500-ab12cd34 --out lung-model
     """
     from mmfed_server.coordinator.release import release, warnings_about
 

@@ -35,7 +35,7 @@ def withdraw(
 
     Examples:
 
-        mmfed-server runs withdraw lung-20260501-101500-ab12 --site north --reason "consent withdrawn"
+        mmfed-server runs withdraw lung-20260501-101500-ab12cd34 --site north --reason "consent withdrawn"
     """
     from mmfed_server.federation import SiteRegistry
     from mmfed_server.withdrawal.register import Withdrawals
@@ -64,7 +64,7 @@ def readmit(
 
     Examples:
 
-        mmfed-server runs readmit lung-20260501-101500-ab12 --site north
+        mmfed-server runs readmit lung-20260501-101500-ab12cd34 --site north
     """
     from mmfed_server.withdrawal.register import Withdrawals
 
@@ -138,7 +138,7 @@ def replay(
 
     Examples:
 
-        mmfed-server runs replay lung-20260501-101500-ab12 --without north
+        mmfed-server runs replay lung-20260501-101500-ab12cd34 --without north
     """
     from mmfed_server.coordinator.lock import is_served
     from mmfed_server.withdrawal.replay import prepare_replay
