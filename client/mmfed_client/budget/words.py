@@ -147,14 +147,24 @@ def spending_of(ledger: Ledger, policy: Policy | None) -> Spending:
         ``MMF-310`` to ``MMF-312`` when the ledger cannot be believed or read.
     """
     account = ledger.privacy()
-    names = {e.body["study"]: str(e.body["name"]) for e in ledger.decisions() if e.kind == "approval"}
+    names = names_of(ledger)
     studies = tuple(_spent(study, names) for study in account.studies.values())
     most = None if policy is None else policy.most_epsilon_lifetime
-    unpaid = tuple(f"{names.get(study, 'a study')} {study[:12]}" for study in ledger.unpaid())
+    unpaid = tuple(called(study, names) for study in ledger.unpaid())
     if not studies:
         return Spending((), 0.0, 0.0, most, unpaid)
     delta = account.least_delta()
     return Spending(studies, epsilon_of(account.spent(), delta), delta, most, unpaid)
+
+
+def names_of(ledger: Ledger) -> dict[str, str]:
+    """Study → the name under which it was approved last."""
+    return {e.body["study"]: str(e.body["name"]) for e in ledger.decisions() if e.kind == "approval"}
+
+
+def called(study: str, names: Mapping[str, str]) -> str:
+    """A study's name and the beginning of its hash."""
+    return f"{names.get(study, 'a study')} {study[:12]}"
 
 
 def outlook(ledger: Ledger, study: Study, policy: Policy) -> str:

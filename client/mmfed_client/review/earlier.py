@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmfed_client.approval.decisions import APPROVAL
+from mmfed_client.budget import called, names_of
 from mmfed_client.ledger import Ledger
 from mmfed_common.study import Study
 
@@ -19,10 +19,10 @@ def earlier_sums(ledger: Ledger, study: Study) -> Iterator[str]:
     """
     if study.contract.normalisation != "federated" or study.privacy.mode == "dp":
         return
-    names = {e.body["study"]: str(e.body["name"]) for e in ledger.decisions() if e.kind == APPROVAL}
+    names = names_of(ledger)
     others = [other for other in ledger.unpaid_sums() if other != study.hash]
     if others:
-        listed = ", ".join(f"{names.get(other, 'a study')} {other[:12]}" for other in others)
+        listed = ", ".join(called(other, names) for other in others)
         yield (
             f"Sums of features left before, for {listed}. Whoever has both can subtract them: what remains "
             "is about the patients that are in one of them only, of a single patient the very values. See "

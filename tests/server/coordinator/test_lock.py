@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,18 +25,15 @@ def test_one_serves_and_others_see_it(tmp_path: Path) -> None:
 
 
 def test_a_look_does_not_keep_a_server_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "PATIENCE", 60.0)
-    looking, started = threading.Event(), threading.Event()
+    look = (tmp_path / LOCK_FILE).open("w")
+    fcntl.flock(look, fcntl.LOCK_SH)
+    pauses: list[float] = []
 
-    def look() -> None:
-        with (tmp_path / LOCK_FILE).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            looking.set()
-            started.wait(0.2)
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        look.close()
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    looking.wait()
+    monkeypatch.setattr(lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
     with ServerLock(tmp_path):
-        started.set()
-    thread.join()
+        assert is_served(tmp_path)
+    assert len(pauses) == 1
