@@ -66,12 +66,12 @@ class Link:
         self.certificates = certificates
         self.state = SiteState(Spool(spool), lease, most_reply)
         self._fleet = Fleet(self.state)
-        self._tls = _tls_context(certificates)
+        self._shown = _tls_context(certificates)
         self._socket = _bound(listen)
         config = uvicorn.Config(
             Front(self._fleet, portal),
             http=Impatient,
-            ssl_context_factory=lambda _config, _default: self._tls,
+            ssl_context_factory=lambda _config, _default: self._tls_door(),
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -148,8 +148,21 @@ class Link:
         NetworkError
             ``MMF-485`` when certificate or key cannot be used; the former ones stay.
         """
-        _tls_context(self.certificates)
-        _load(self._tls, self.certificates)
+        self._shown = _tls_context(self.certificates)
+
+    def _tls_door(self) -> ssl.SSLContext:
+        """A context whose handshakes go on with the one that is shown now.
+
+        A new certificate is a new context, exchanged in one step: a context in use that loads another pair
+        has, for a moment, a certificate without its key, and turns away who comes just then.
+        """
+        door = _tls_context(self.certificates)
+
+        def go_on(connection: ssl.SSLObject, _name: str | None, _door: ssl.SSLContext) -> None:
+            connection.context = self._shown
+
+        door.sni_callback = go_on
+        return door
 
 
 def _tls_context(certificates: Certificates) -> ssl.SSLContext:
@@ -158,16 +171,12 @@ def _tls_context(certificates: Certificates) -> ssl.SSLContext:
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
-    _load(context, certificates)
-    return context
-
-
-def _load(context: ssl.SSLContext, certificates: Certificates) -> None:
     try:
         context.load_cert_chain(certificates.cert_path, certificates.key_path)
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
         raise NetworkError("MMF-485", str(reason), str(certificates.cert_path)) from None
+    return context
 
 
 def _bound(listen: tuple[str, int]) -> socket.socket:

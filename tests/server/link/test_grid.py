@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -268,6 +272,32 @@ def test_a_new_certificate_is_presented_without_a_restart(small: SmallLink, link
         assert caught.value.code == "MMF-471"
         with connect(small.address, other / "ca.pem", small.keys["south"]):
             assert set(link.online()) == {"north", "south"}
+
+
+def test_who_comes_while_certificates_change_is_let_in(small: SmallLink, link: Link) -> None:
+    """A handshake meets the former pair or the new one, never a certificate without its key."""
+    shown, pairs = small.folder / "shown.pem", []
+    for _ in range(2):
+        made = make_server_certificate(small.folder, small.authority)
+        pairs.append(made.cert_path.read_bytes() + made.key_path.read_bytes())
+    link.certificates = replace(small.certificates, cert_path=shown, key_path=shown)
+    enough = threading.Event()
+
+    def change() -> None:
+        for pair in cycle(pairs):
+            if enough.is_set():
+                return
+            shown.write_bytes(pair)
+            link.reload_certificates()
+
+    with ThreadPoolExecutor(1) as pool:
+        changes = pool.submit(change)
+        try:
+            seen = {ssl.get_server_certificate(("127.0.0.1", link.port), timeout=20) for _ in range(300)}
+        finally:
+            enough.set()
+        changes.result(20)
+    assert len(seen) > 1
 
 
 def test_a_bad_certificate_leaves_the_former(small: SmallLink, link: Link) -> None:
