@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
@@ -23,6 +24,8 @@ metadata = MetaData()
 
 BUSY_SECONDS = 30.0
 """How long to wait for another process that writes."""
+LOCKED_SECONDS = 0.01
+"""How long to wait before the next try, where SQLite does not wait by itself."""
 PRIVATE_MODE = 0o600
 POSTGRES = "postgresql+pg8000"
 PAGE_BYTES = 65536
@@ -98,14 +101,32 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _make_private(path: Path) -> None:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE_MODE))
+    """Make the file, if it is not there: closing one that is would end this process's locks on it (POSIX)."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE_MODE))
 
 
 def _prepare(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # transactions are begun by _begin, not by the driver
-    size = f"page_size={PAGE_BYTES}"  # must come first; a database that has pages keeps theirs
-    for pragma in (size, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+    # must come first; a database that has pages keeps theirs
+    connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
+    _use_write_ahead_log(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait here, as it does elsewhere, for another process that makes the same change."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(LOCKED_SECONDS)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:

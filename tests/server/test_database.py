@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,6 +57,44 @@ def write_and_fail(engine: Engine) -> None:
         connection.execute(text("INSERT INTO t VALUES (1)"))
         connection.execute(text("CREATE TABLE u (x INTEGER)"))
         connection.execute(text("this is not SQL"))
+
+
+WRITES = """
+import sys
+from mmfed_server.database import open_database
+engine = open_database(sys.argv[1])
+with engine.begin() as connection:
+    connection.exec_driver_sql("INSERT INTO t VALUES (2)")
+engine.dispose()
+"""
+
+
+def test_what_another_process_writes_is_seen_after_opening_twice(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'f.sqlite'}"
+    engine = open_database(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE t (x INTEGER)"))
+    open_database(url).dispose()
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", WRITES, url], check=True, timeout=120)
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO t VALUES (1)"))
+    engine.dispose()
+    with open_database(url).begin() as connection:
+        assert sorted(connection.execute(text("SELECT x FROM t")).scalars()) == [1, 1, 2, 2]
+
+
+def test_a_new_database_that_another_process_prepares_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "f.sqlite"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA journal_mode=DELETE")
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE t (x INTEGER)")
+    end = threading.Timer(1.0, lambda: (other.execute("COMMIT"), other.close()))
+    end.start()
+    with open_database(f"sqlite:///{file}").begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM t")).scalar() == 0
+    end.join()
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def start(
         return
     bound_heap()
     coordinator = Coordinator(federation)
-    stop_on_signals(coordinator.stop)
+    coordinator.noticed = stop_on_signals(coordinator.stop)
     with quiet_flower():
         outcome = coordinator.serve(study, again=again, exit_when_done=exit_when_done, quiet=as_json)
     if exit_when_done and outcome.error is not None:

@@ -30,8 +30,8 @@ class Port(Protocol):
     def online(self) -> dict[str, int]:
         """Site → node of those that are there."""
 
-    def reload_certificates(self) -> None:
-        """Show the certificate that is now in its file."""
+    def reload_certificates(self) -> bool:
+        """Show the certificate that is now in its file; tells whether it is another."""
 
 
 class Keeper:
@@ -59,7 +59,6 @@ class Keeper:
         self._invited: frozenset[str] = frozenset()
         self._online: frozenset[str] = frozenset()
         self._software: dict[str, list[str]] = {}
-        self._certificate = b""
         self._certificate_due = 0.0
         self._warned: list[str] = []
         self._seen_due = 0.0
@@ -111,7 +110,8 @@ class Keeper:
         if time.monotonic() >= self._certificate_due:
             self._look_at_certificates()
             self._certificate_due = time.monotonic() + CERTIFICATE_SECONDS
-        self._apply_certificate()
+        if self.port.reload_certificates():  # whoever wrote it
+            tell("server certificate reloaded")
         self.board.write()
 
     def _loop(self) -> None:
@@ -182,14 +182,6 @@ class Keeper:
         left = self.federation.server_certificate.not_valid_after_utc - now
         self.metrics.set_certificate_days(left.total_seconds() / 86400)
         self.board.note(warnings=warnings)
-
-    def _apply_certificate(self) -> None:
-        """Show another certificate when its file holds another, whoever wrote it."""
-        content = self.federation.certificates.cert_path.read_bytes()
-        if self._certificate and content != self._certificate:
-            self.port.reload_certificates()
-            tell("server certificate reloaded")
-        self._certificate = content
 
 
 def _quarantined(records: list[SiteRecord], name: str) -> bool:

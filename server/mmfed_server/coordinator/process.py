@@ -46,11 +46,14 @@ class Coordinator:
         Called after each round.
     stop
         Set it, from any thread, to stop in good order.
+    noticed
+        Called when the work is over and only tidying up is left: nothing need be interrupted any more.
     """
 
     federation: Federation
     progress: Callable[[RoundReport], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    noticed: Callable[[], None] = lambda: None
 
     def serve(
         self,
@@ -117,7 +120,14 @@ class Coordinator:
                 self.stop.wait,
                 self.progress,
             )
-            outcome = self._work(service, agenda, link, exit_when_done=exit_when_done)
+            try:
+                outcome = self._work(service, agenda, link, exit_when_done=exit_when_done)
+                self.noticed()
+            except KeyboardInterrupt:
+                if not self.stop.is_set():
+                    raise
+                self.noticed()
+                outcome = Outcome("waiting")  # between two runs, or while one was prepared
             if outcome.state in ("idle", "waiting", "running"):
                 board.set_state("stopped")
             tell("stopped serving", state=outcome.state)
@@ -179,19 +189,33 @@ class Coordinator:
         return f"http://{LOOPBACK}:{port}/metrics"
 
 
-def stop_on_signals(stop: threading.Event) -> None:
-    """Let SIGTERM and SIGINT set an event; what has not noticed after some seconds is interrupted."""
+def stop_on_signals(stop: threading.Event) -> Callable[[], None]:
+    """Let SIGTERM and SIGINT set an event; what has not noticed after some seconds is interrupted.
+
+    Returns
+    -------
+    noticed
+        To be called when all have noticed: nothing is interrupted from then on.
+    """
+    insisting = threading.Event()
+    insisting.set()
 
     def ask(number: int, _frame: object) -> None:
         stop.set()
-        signal.alarm(STOPPING_SECONDS)
+        if insisting.is_set():
+            signal.alarm(STOPPING_SECONDS)
 
     def insist(number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
+    def noticed() -> None:
+        insisting.clear()
+        signal.alarm(0)
+
     signal.signal(signal.SIGALRM, insist)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
+    return noticed
 
 
 __all__ = ["Coordinator", "Outcome", "stop_on_signals"]

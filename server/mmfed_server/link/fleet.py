@@ -72,6 +72,7 @@ class Fleet:
         self.callers = Callers(state)
         self._events: dict[int, asyncio.Event] = {}
         self._turns: dict[int, int] = {}
+        self._storing: dict[tuple[str, str], asyncio.Event] = {}
         self._routes: dict[str, tuple[type[Proto], Handler, int]] = {
             "activate-node": (fleet.ActivateNodeRequest, self._activate, TREE_BODY),
             "deactivate-node": (fleet.DeactivateNodeRequest, self._deactivate, TREE_BODY),
@@ -222,6 +223,9 @@ class Fleet:
 
     async def _push_object(self, call: Call) -> Proto:
         request = call.request
+        this = (request.session_id, request.object_id)
+        while this in self._storing:  # sent again before the first had been stored
+            await self._storing[this].wait()
         if self.state.was_taken(request.session_id, call.caller.node):
             return objects.PushObjectResponse(stored=True)
         waiting = self.state.session(request.session_id)
@@ -233,10 +237,14 @@ class Fleet:
         if waiting.taken + size > self.state.most_reply:
             self.state.refuse_length(waiting)
             raise RefusedError(413, "the reply is too long")
-        response = await asyncio.to_thread(fleet_handlers.push_object, request, self.state)
-        if not response.stored:
-            raise RefusedError(507, "the object could not be stored")
-        self.state.reply_goes_on(waiting, request.object_id, size)
+        self._storing[this] = asyncio.Event()
+        try:
+            response = await asyncio.to_thread(fleet_handlers.push_object, request, self.state)
+            if not response.stored:
+                raise RefusedError(507, "the object could not be stored")
+            self.state.reply_goes_on(waiting, request.object_id, size)
+        finally:
+            self._storing.pop(this).set()
         return response
 
     def _event(self, node: int) -> asyncio.Event:

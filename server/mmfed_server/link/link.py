@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import socket
 import ssl
@@ -66,7 +67,7 @@ class Link:
         self.certificates = certificates
         self.state = SiteState(Spool(spool), lease, most_reply)
         self._fleet = Fleet(self.state)
-        self._shown = _tls_context(certificates)
+        self._read, self._shown = _tls_context(certificates)
         self._socket = _bound(listen)
         config = uvicorn.Config(
             Front(self._fleet, portal),
@@ -140,15 +141,18 @@ class Link:
         """Site → bytes of bodies that came from it and went to it, since the start."""
         return {self.state.site_of(node): traffic for node, traffic in list(self.state.traffic.items())}
 
-    def reload_certificates(self) -> None:
-        """Present what now is in the files, to connections from now on.
+    def reload_certificates(self) -> bool:
+        """Present what now is in the files, to connections from now on; tells whether it is something else.
 
         Raises
         ------
         NetworkError
             ``MMF-485`` when certificate or key cannot be used; the former ones stay.
         """
-        self._shown = _tls_context(self.certificates)
+        if _digest(self.certificates) == self._read:
+            return False
+        self._read, self._shown = _tls_context(self.certificates)
+        return True
 
     def _tls_door(self) -> ssl.SSLContext:
         """A context whose handshakes go on with the one that is shown now.
@@ -156,7 +160,7 @@ class Link:
         A new certificate is a new context, exchanged in one step: a context in use that loads another pair
         has, for a moment, a certificate without its key, and turns away who comes just then.
         """
-        door = _tls_context(self.certificates)
+        _, door = _tls_context(self.certificates)
 
         def go_on(connection: ssl.SSLObject, _name: str | None, _door: ssl.SSLContext) -> None:
             connection.context = self._shown
@@ -165,18 +169,28 @@ class Link:
         return door
 
 
-def _tls_context(certificates: Certificates) -> ssl.SSLContext:
+def _tls_context(certificates: Certificates) -> tuple[bytes, ssl.SSLContext]:
+    """A digest of the files, and a context with it; a change in between is found at a later look."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_alpn_protocols(["http/1.1"])
+    digest = _digest(certificates)
     try:
         context.load_cert_chain(certificates.cert_path, certificates.key_path)
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
         raise NetworkError("MMF-485", str(reason), str(certificates.cert_path)) from None
-    return context
+    return digest, context
+
+
+def _digest(certificates: Certificates) -> bytes:
+    try:
+        content = certificates.cert_path.read_bytes() + certificates.key_path.read_bytes()
+        return hashlib.sha256(content).digest()
+    except OSError as error:
+        raise NetworkError("MMF-485", str(error.strerror), str(error.filename)) from None
 
 
 def _bound(listen: tuple[str, int]) -> socket.socket:

@@ -272,9 +272,11 @@ class SiteState(InMemoryLinkState):
         return (session, node) in self._taken
 
     def reply_goes_on(self, request: Request, object_id: str, size: int) -> None:
-        """Note that a part of a reply has come."""
+        """Note that a part of a reply has come, unless the reply was given up meanwhile."""
         with self.changed:
-            request.missing.discard(object_id)
+            if object_id not in request.missing:
+                return
+            request.missing.remove(object_id)
             request.taken += size
             if not request.missing:
                 self.changed.notify_all()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from mmfed_common.names import time_text, utc_now
 from mmfed_common.signed_study import SignedStudy
 from mmfed_common.study import Study
 from mmfed_server.cli.program import run
+from mmfed_server.coordinator.process import Coordinator
 from mmfed_server.coordinator.service import counts_towards_quarantine
 from mmfed_server.coordinator.view import view_of
 from mmfed_server.database import open_database
@@ -226,6 +228,55 @@ def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation
         renewed = federation.certificates.cert_path.read_text(encoding="ascii")
         assert shown(federation).strip() in renewed
         assert before.strip() not in renewed
+
+
+def test_a_certificate_that_is_renewed_at_the_start_is_the_one_that_is_shown(tmp_path: Path) -> None:
+    address, founded_then = f"127.0.0.1:{free_port()}", utc_now() - timedelta(days=380)
+    old = Federation.create(
+        tmp_path / "fed", "demo", address, listen=address, metrics_port=0, now=founded_then
+    )
+    before = old.certificates.cert_path.read_text(encoding="ascii")
+    with server(old) as running:
+        running.wait_until(lambda status: "listens" in status and status["state"] == "idle")
+        running.wait_until(lambda _: shown(old).strip() not in before, 20)
+        assert shown(old).strip() in old.certificates.cert_path.read_text(encoding="ascii")
+
+
+STOPPED = """
+import os, signal, sys, threading, time
+from mmfed_server.coordinator import process
+process.STOPPING_SECONDS = 1
+stop = threading.Event()
+noticed = process.stop_on_signals(stop)
+os.kill(os.getpid(), signal.SIGTERM)
+assert stop.is_set()
+if sys.argv[1] == "in time":
+    noticed()
+    os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(3)
+"""
+
+
+@pytest.mark.parametrize(("when", "code"), [("in time", 0), ("never", -signal.SIGINT)])
+def test_only_who_has_not_noticed_the_stop_is_interrupted(when: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", STOPPED, when], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+
+
+class InterruptedWait(threading.Event):
+    """A stop that comes while the server waits, as the alarm brings it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        raise KeyboardInterrupt
+
+
+def test_a_server_that_is_interrupted_between_two_runs_says_that_it_stopped(federation: Federation) -> None:
+    noticed: list[str] = []
+    coordinator = Coordinator(federation, stop=InterruptedWait(), noticed=lambda: noticed.append("noticed"))
+    assert coordinator.serve(quiet=True).state == "waiting"
+    assert noticed == ["noticed"]
+    assert view_of(federation).state == "stopped"
 
 
 def shown(federation: Federation) -> str:

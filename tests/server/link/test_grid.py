@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
+from flwr.proto.message_pb2 import PushObjectRequest, PushObjectResponse
 from tests.server.link.small_link import (
     SmallLink,
     echo,
@@ -313,6 +314,40 @@ def test_an_address_that_is_taken_is_named(small: SmallLink, link: Link) -> None
     with pytest.raises(NetworkError) as caught, small.open():
         pass
     assert caught.value.code == "MMF-484"
+
+
+def test_what_is_sent_again_while_it_is_being_stored_counts_once(
+    small: SmallLink, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that breaks after the body, in front of a slow disk."""
+    store = link.state.spool.put
+
+    def slowly(object_id: str, object_content: bytes) -> None:
+        time.sleep(0.3)
+        store(object_id, object_content)
+
+    codes: list[str] = []
+
+    def work(connection: FleetConnection, incoming: Incoming) -> None:
+        push = connection._client.PushObject
+
+        def twice(asked: PushObjectRequest) -> PushObjectResponse:
+            with ThreadPoolExecutor(2) as pool:
+                answers = [pool.submit(push, asked) for _ in range(2)]
+            assert answers[0].result().stored
+            return answers[1].result()
+
+        monkeypatch.setattr(connection._client, "PushObject", twice)
+        monkeypatch.setattr(link.state.spool, "put", slowly)
+        try:
+            connection.send(incoming, echo(incoming.message))
+        except NetworkError as error:
+            codes.append(error.code)
+
+    with site(small, link, "north", work):
+        (reply,) = link.grid().stream(requests(link), 60)
+    assert not codes
+    assert not reply.has_error()
 
 
 def test_a_reply_that_the_disk_does_not_take_ends_the_wait(small: SmallLink, link: Link) -> None:
