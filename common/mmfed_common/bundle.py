@@ -42,6 +42,8 @@ WEIGHTS, STUDY, METRICS, CARD, INDEX = (
 NODES = "nodes.json"
 CONTENT = (WEIGHTS, STUDY, METRICS, CARD)
 """Files of every bundle; those of older versions have no names of nodes."""
+FORMER = ".former"
+"""Ends the name of a bundle for the moment in which another takes its place."""
 CALIBRATION = "calibration"
 """Key of ``metrics.json`` beside the arms."""
 WEIGHT_PREFIX, SCALING_PREFIX = "weights/", "scaling/"
@@ -143,8 +145,7 @@ def save_bundle(
     if privacy is not None:
         index["privacy"] = privacy
     (partial / INDEX).write_bytes(_canonical(index))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    _put(partial, folder)
     return Bundle(study, dict(state), scaling, facts.metrics, index, names, facts.calibration)
 
 
@@ -207,15 +208,14 @@ def copy_bundle(source: Path, target: Path, sha256: str) -> None:
     partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(source, partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    _put(partial, target)
 
 
 def note_on_card(folder: Path, section: str, key: str, text: str) -> Bundle:
     """Write one line into a section at the end of a bundle's model card, in the place of an earlier one.
 
     The card's hash is part of the bundle, so the bundle has another identity afterwards; a reader sees the
-    whole folder as it was or as it is then.
+    whole folder as it was or as it is then, or for a moment none.
 
     Parameters
     ----------
@@ -237,9 +237,18 @@ def note_on_card(folder: Path, section: str, key: str, text: str) -> Bundle:
     card.write_text(_with_note(card.read_text(encoding="utf-8"), section, key, text), encoding="utf-8")
     noted = {**index, "files": {**index["files"], CARD: _file_hash(card)}}
     (partial / INDEX).write_bytes(_canonical(noted))
-    shutil.rmtree(folder)
-    partial.rename(folder)
+    _put(partial, folder)
     return load_bundle(folder)
+
+
+def _put(partial: Path, folder: Path) -> None:
+    """Put a whole folder in the place of another, which nobody sees half removed."""
+    former = folder.with_name(folder.name + FORMER)
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.rename(former)
+    partial.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def _with_note(card: str, section: str, key: str, text: str) -> str:

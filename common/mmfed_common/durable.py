@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import BinaryIO
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the operating system says when there is no room."""
+WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+"""What it says of a file system that has no locks."""
 ROOM = 8192
 """A status file takes a multiple of this, so that there is room in it when there is none on the disk."""
 
@@ -35,7 +38,7 @@ def write_status(path: Path, text: str) -> None:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
+        _remove_left(path.with_name(path.name + PARTIAL))
         _write_over(path, content, error)
 
 
@@ -49,6 +52,9 @@ def _write_over(path: Path, content: bytes, full: OSError) -> None:
 
 def write_durably(path: Path, content: bytes, mode: int = 0o666) -> None:
     """Replace a file in one step: write beside it, flush to the disk, rename, flush the folder.
+
+    Two writers of one file, threads or processes, do so one after the other; on a file system without locks
+    (``flock``), that is the caller's to see to.
 
     Parameters
     ----------
@@ -72,15 +78,55 @@ def replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int =
         Writes the content to the open file that it is given.
     """
     beside = path.with_name(path.name + PARTIAL)
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "wb") as file:
+    with open(_own(beside, mode), "wb") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+        os.replace(beside, path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _own(beside: Path, mode: int) -> int:
+    """Make a file that no other writer has; wait for one that is at work, remove what a dead one left."""
+    while True:
+        try:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError:
+            _remove_left(beside)
+            continue
+        if _locked(descriptor, beside):
+            return descriptor
+        os.close(descriptor)
+
+
+def _remove_left(beside: Path) -> None:
+    """Remove a file, once whoever writes it has ended."""
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return
+    except OSError:  # no file that a writer of ours would make
+        beside.unlink(missing_ok=True)
+        return
+    try:
+        if _locked(descriptor, beside):
+            beside.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, path: Path) -> bool:
+    """Wait for the lock of an open file; tells whether the file is still the one of this name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False

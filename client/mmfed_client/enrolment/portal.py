@@ -8,6 +8,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -266,8 +267,9 @@ class PortalClient:
 
     def _remove_leftovers(self) -> None:
         for file in self.home.packs.glob(f"{LEFTOVER}*"):
-            if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
-                file.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process has just fetched it
+                if time.time() - file.stat().st_mtime > LEFTOVER_SECONDS:
+                    file.unlink()
 
     def _promote(self, new: SiteKey) -> None:
         try:

@@ -138,7 +138,10 @@ def _may_enter(folder: Path) -> int:
 
 
 def _may_write(path: Path, who: int) -> bool:
-    mode = path.lstat().st_mode
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:  # a site that runs replaces files
+        return False
     return not stat.S_ISLNK(mode) and bool(mode & who)
 
 

@@ -77,14 +77,14 @@ def is_held(path: Path) -> bool:
     except OSError as error:
         raise MachineError("MMF-112", f"cannot be opened: {error.strerror}", str(path)) from None
     try:
-        return not _taken(descriptor)
+        return not _taken(descriptor, fcntl.LOCK_SH)  # so that two who ask do not take each other for a node
     finally:
         os.close(descriptor)
 
 
-def _taken(descriptor: int) -> bool:
+def _taken(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -6,11 +6,11 @@ Whoever attacks knows the study, so the shadows start at the same weights as the
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from mmfed_client.site import SiteData
 from mmfed_client.training import LocalSite
 from mmfed_client.training.losses import chunks
 from mmfed_client.training.reproducible import same_bits
+from mmfed_common.durable import replace_durably
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.randomness import numpy_generator
 from mmfed_common.scaling import Scaling
@@ -238,10 +239,10 @@ def _file(folder: Path, training: Training) -> Path:
 
 
 def _keep(path: Path, found: Measured) -> None:
-    beside = path.with_name(f"{path.name}.partial")
-    with open(beside, "wb") as file:
+    def write(file: BinaryIO) -> None:
         np.savez(file, loss=found.loss, inside=found.inside, unclear=found.unclear)
-    os.replace(beside, path)
+
+    replace_durably(path, write)
 
 
 def _read(path: Path) -> Measured:

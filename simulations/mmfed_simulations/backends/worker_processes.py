@@ -118,7 +118,7 @@ class WorkerProcesses:
         try:
             reply: Message = self._pipes[worker].recv()
             return reply
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # before its reply, or in the middle of it
             logger.error("worker process %d died while it worked on a site; it is started again", worker)
             self._restart(worker)
             return Message(Error(ErrorCode.CLIENT_APP_CRASHED, WORKER_DIED), reply_to=request)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mmfed_common.contract import Contract
+from mmfed_common.durable import replace_durably
 from mmfed_common.metrics import evaluation_times
 from mmfed_common.metrics.estimate import Floats
 from mmfed_common.model import Predictions
@@ -116,9 +117,7 @@ def network_frame(
 
 def write_predictions(frame: pd.DataFrame, path: Path) -> None:
     """Write the table so that no reader ever sees half of it."""
-    partial = path.with_name(path.name + ".partial")
-    frame.to_parquet(partial, index=False)
-    partial.replace(path)
+    replace_durably(path, lambda file: frame.to_parquet(file, index=False))
 
 
 def survival_matrix(frame: pd.DataFrame, times_days: Sequence[float] | Floats) -> Floats:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,7 +87,8 @@ def drop_pool() -> None:
 
 
 def _kept_pool(workers: int) -> ProcessPoolExecutor:
-    if workers not in _POOLS:
+    kept = _POOLS.get(workers)
+    if kept is None or wait([process.sentinel for process in kept._processes.values()], 0):
         drop_pool()
         context = multiprocessing.get_context("spawn")
         _POOLS[workers] = ProcessPoolExecutor(workers, context, _begin)

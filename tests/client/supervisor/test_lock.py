@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,17 @@ def test_a_killed_supervisor_s_node_keeps_the_lock_until_it_is_dead(tmp_path: Pa
         os.kill(child, 9)
     with NodeLock(path, patience=10.0):
         assert is_held(path)
+
+
+def test_two_who_ask_do_not_take_each_other_for_a_node(tmp_path: Path) -> None:
+    path = tmp_path / "node.lock"
+    with NodeLock(path):
+        pass
+    with open(path) as asks:
+        fcntl.flock(asks, fcntl.LOCK_SH)  # as `is_held` does
+        assert not is_held(path)
+    with ThreadPoolExecutor(2) as pool:
+        assert not any(pool.map(is_held, [path] * 2000))
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:

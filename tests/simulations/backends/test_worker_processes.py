@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +23,7 @@ from mmfed_simulations.run import prepare_run
 SIZES = (20, 24, 30)
 
 
-def hello(grid: InProcessGrid, study: Study, timeout: float = 60.0) -> tuple[list[str], list[str]]:
+def hello(grid: InProcessGrid, study: Study, timeout: float = 300.0) -> tuple[list[str], list[str]]:
     nodes = list(grid.get_node_ids())
     config = ConfigRecord({m.STUDY_HASH: study.hash, m.ROUND: 0})
     requests = [Message(RecordDict({m.CONFIG: config}), node, m.HELLO) for node in nodes]
@@ -68,6 +70,20 @@ def test_a_worker_that_dies_at_work_names_its_site_and_the_others_go_on(tmp_path
         assert len(refused) == 1
         assert "MMF-404" in refused[0]
         assert WORKER_DIED in refused[0]
+        assert hello(InProcessGrid(len(SIZES), processes.carry), study)[0] == ["site-0", "site-1", "site-2"]
+
+
+def test_a_worker_that_dies_in_the_middle_of_its_reply_is_replaced(tmp_path: Path) -> None:
+    study = small_study()
+    folder = prepare_run(study, small_sites(study, SIZES), tmp_path / "out")
+    with WorkerProcesses(folder.path, SIZES, 2) as processes:
+        ours, theirs = Pipe()
+        os.write(theirs.fileno(), struct.pack("!i", 1000) + b"half of it")
+        theirs.close()
+        processes._pipes[0].close()
+        processes._pipes[0] = ours
+        reply = processes._receive(0, Message(RecordDict(), 1, m.HELLO))
+        assert reply.error.reason == WORKER_DIED
         assert hello(InProcessGrid(len(SIZES), processes.carry), study)[0] == ["site-0", "site-1", "site-2"]
 
 

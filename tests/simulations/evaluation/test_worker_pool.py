@@ -81,13 +81,15 @@ def test_other_inputs_give_other_results_from_the_same_processes(tmp_path: Path)
     assert kept[0] == kept[1]
 
 
-def test_a_process_that_was_killed_meanwhile_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_process_that_was_killed_meanwhile_is_replaced(tmp_path: Path, noticed: bool) -> None:
     assert called(tmp_path, 2, [3, 4]) == {3: 8, 4: 16}
     before = multiprocessing.active_children()
     assert len(before) == 2
     before[0].kill()
+    wait([before[0].sentinel])
     ends = {child.sentinel for child in before}
-    while ends:  # the pool notices, and ends the others
+    while noticed and ends:  # the pool notices, and ends the others
         ends -= set(wait(list(ends)))
     assert called(tmp_path, 3, [3, 4]) == {3: 27, 4: 81}
     assert not processes() & {child.pid for child in before}
