@@ -38,6 +38,7 @@ from mmfed_client.fleet.faults import PASSING, fault_of
 from mmfed_client.fleet.identity import Identity
 from mmfed_client.fleet.objects import objects_of
 from mmfed_client.fleet.pieces import Pieces
+from mmfed_client.logs import about
 from mmfed_common.errors import NetworkError, PrivacyError
 from mmfed_common.signing import SiteKey
 from mmfed_common.wire import UnreadableMessageError, read_message, tree_of
@@ -52,6 +53,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0
 HEARTBEAT = 10.0
 """Seconds between two signs of life while the site works; the server waits for a minute."""
 MOST_MESSAGE = 4 * 2**30
+NOBODY_WAITS = "MMF-477"
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -93,7 +95,7 @@ class FleetConnection:
         return int(self._node.node_id)
 
     def receive(self) -> Incoming | None:
-        """Wait for a message for a few seconds; None when there was none.
+        """Wait for a message for a few seconds; None when there was none, or it was withdrawn on its way.
 
         Raises
         ------
@@ -113,6 +115,11 @@ class FleetConnection:
             message = read_message(metadata.message_id, fetch, self._most_message)
         except UnreadableMessageError as error:
             raise NetworkError("MMF-479", str(error), self._address) from None
+        except NetworkError as error:
+            if error.code != NOBODY_WAITS:
+                raise
+            logger.warning("a message was withdrawn before all of it was here", extra=about(code=error.code))
+            return None
         if (message.metadata.dst_node_id, message.metadata.run_id) != (self.node_id, metadata.run_id):
             raise NetworkError("MMF-479", "the message is for another site", self._address)
         return Incoming(message, message.metadata.run_id)

@@ -10,7 +10,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from mmfed_client.app import make_client_app
-from mmfed_client.fleet.connection import FleetConnection, Incoming, connect
+from mmfed_client.fleet.connection import NOBODY_WAITS, FleetConnection, Incoming, connect
 from mmfed_client.gate import error_reply
 from mmfed_client.logs import about
 from mmfed_client.node import reports as r
@@ -23,7 +23,6 @@ from mmfed_common.errors import MmfedError, NetworkError
 logger = logging.getLogger(__name__)
 
 LONGEST_KIND = 40
-NOBODY_WAITS = "MMF-477"
 
 
 class Node:

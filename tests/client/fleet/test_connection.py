@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from flwr.app import Message
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse
 from tests.client.fleet.interference import Line, proxy
 from tests.server.link.small_link import SmallLink, echo, make_authority, model, request, wait_until
 
@@ -22,6 +23,7 @@ from mmfed_client.fleet.objects import objects_of
 from mmfed_common.errors import NetworkError, PrivacyError
 from mmfed_common.signing import SiteKey
 from mmfed_common.wire import wire_objects
+from mmfed_server.link import fleet
 from mmfed_server.link.link import Link
 
 
@@ -46,7 +48,7 @@ def code_of(
         connect(address or small.address, ca or small.ca, key or small.keys["north"], patience=0.5) as found,
     ):
         found.receive()
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     return caught.value.code
 
 
@@ -71,13 +73,12 @@ def next_message(connection: FleetConnection) -> Incoming:
 def test_a_message_comes_whole_and_its_answer_goes(small: SmallLink, link: Link) -> None:
     with connect(small.address, small.ca, small.keys["north"]) as connection:
         thread = ask(link, 3 * 2**20)
-        incoming = connection.receive()
-        assert incoming is not None
+        incoming = next_message(connection)
         assert incoming.run_id == incoming.message.metadata.run_id
         assert incoming.message.content["arrays"] == model(3 * 2**20)
         reply = echo(incoming.message)
         connection.send(incoming, reply)
-        thread.join(20)
+        thread.join(60)
         assert thread.replies[0].content == reply.content  # type: ignore[attr-defined]
 
 
@@ -95,21 +96,47 @@ def test_what_is_pushed_is_what_the_receipt_names(
     monkeypatch.setattr(module.FleetHttpClient, "PushObject", push)
     with connect(small.address, small.ca, small.keys["north"]) as connection:
         thread = ask(link, 3 * 2**20)
-        incoming = connection.receive()
-        assert incoming is not None
+        incoming = next_message(connection)
         reply = echo(incoming.message)
         receipt = objects_of(reply)
         connection.send(incoming, reply, receipt)
-        thread.join(20)
+        thread.join(60)
     assert sorted(pushed) == sorted(receipt)
     assert receipt == list(wire_objects(reply)) == connection.objects_of(reply)
 
 
-def test_nothing_to_do_is_none_within_seconds(small: SmallLink, link: Link) -> None:
+def test_a_message_that_is_withdrawn_on_its_way_is_none(
+    small: SmallLink, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a deadline of the round, while a slow site still fetches it: the site stays, for the next."""
+    grid = link.grid()
+    with connect(small.address, small.ca, small.keys["north"]) as connection:
+        node = connection.node_id
+        (name,) = grid.push_messages([request(node, model(3 * 2**20))])
+        pull = connection._client.PullMessages
+
+        def and_withdraw(asked: PullMessagesRequest) -> PullMessagesResponse:
+            found = pull(asked)
+            link.state.forget(name)
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(connection._client, "PullMessages", and_withdraw)
+            assert connection.receive() is None
+        thread = ask(link)
+        connection.send(incoming := next_message(connection), echo(incoming.message))
+        thread.join(60)
+        assert not thread.replies[0].has_error()  # type: ignore[attr-defined]
+
+
+def test_nothing_to_do_is_none_within_seconds(
+    small: SmallLink, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "HOLD", 0.5)
     with connect(small.address, small.ca, small.keys["north"]) as connection:
         began = time.monotonic()
         assert connection.receive() is None
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 15  # the server's patience, not that of the site's connection
 
 
 def test_a_site_takes_its_leave_when_it_ends_well_and_not_when_it_fails(small: SmallLink, link: Link) -> None:
@@ -128,8 +155,13 @@ def test_a_site_takes_its_leave_when_it_ends_well_and_not_when_it_fails(small: S
     assert link.online() == {}
 
 
-def test_no_server(small: SmallLink) -> None:
+def test_no_server(small: SmallLink, monkeypatch: pytest.MonkeyPatch) -> None:
     assert code_of(small) == "MMF-470"
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # no question leaves this machine
     assert code_of(small, "no-such-host.invalid:1") == "MMF-470"
 
 
@@ -242,12 +274,10 @@ def test_a_site_that_works_stays_online(
     small: SmallLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HEARTBEAT", 0.1)
-    small.lease = 3.0
-    with small.open() as link, connect(small.address, small.ca, small.keys["north"]):
-        until = time.monotonic() + 4.0
-        while time.monotonic() < until:
-            assert "north" in link.online()
-            time.sleep(0.02)
+    with small.open() as link, connect(small.address, small.ca, small.keys["north"]) as connection:
+        heard = link.state._heard[connection.node_id]
+        wait_until(lambda: link.state._heard[connection.node_id] > heard + 1.0, 60)
+        assert "north" in link.online()
 
 
 @pytest.mark.parametrize("change", [b"", b"x", b"Message  3\x00abc"])
@@ -297,13 +327,12 @@ def test_a_clock_that_is_minutes_off_costs_no_reply(
     later = lambda: now() + datetime.timedelta(seconds=200)  # noqa: E731
     with connect(small.address, small.ca, small.keys["north"]) as connection:
         thread = ask(link)
-        incoming = connection.receive()
-        assert incoming is not None
+        incoming = next_message(connection)
         monkeypatch.setattr("flwr.app.message.message.now", later)
         reply = echo(incoming.message)
         monkeypatch.undo()
         connection.send(incoming, reply)
-        thread.join(20)
+        thread.join(60)
         assert not thread.replies[0].has_error()  # type: ignore[attr-defined]
 
 
