@@ -121,7 +121,7 @@ def test_one_bad_answer_of_a_proxy_does_not_end_a_site(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faults = [(500, "/pull-messages"), (429, "/push-object")]
-    found = disturb(tmp_path, 8, faults)
+    found = disturb(tmp_path, 30, faults)
     assert found.went_on(len(faults)), found
     with capsys.disabled():
         print("", *found.lines, sep="\n  ")

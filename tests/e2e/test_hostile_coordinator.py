@@ -125,7 +125,7 @@ def test_messages_without_measure_end_the_connection_only(
         ),
     }
     for number, (name, bomb) in enumerate(bombs.items(), start=1):
-        coordinator.ask(bomb, seconds=4.0)
+        coordinator.ask(bomb, seconds=20.0)
         wait_until(
             lambda number=number: sum(e.get("code") == "MMF-479" for e in site.log()) >= number,
             SECONDS,

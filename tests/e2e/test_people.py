@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.e2e.consortium import OnDisk, write_consortium
 from tests.e2e.damaged_site import start_damaged
+from tests.pauses import Pauses
 
 from mmfed_simulations.processes.federation import Federation
 from mmfed_simulations.processes.programs import free_port, wait_until
@@ -53,6 +54,14 @@ def takes_part(federation: Federation, site: str) -> Callable[[], bool]:
     """A condition: a round that ends after now counts an update of the site."""
     known = of_site(federation, site)["rounds"]
     return lambda: bool(of_site(federation, site)["rounds"] > known)
+
+
+def wait_for_stop(federation: Federation, site: str, state: str, code: str) -> float:
+    """As :func:`wait_for_site`, within the seconds that are promised to a site's person."""
+    with Pauses() as pauses:
+        seconds = wait_for_site(federation, site, state, code, SECONDS)
+    assert seconds < STOPPED_SECONDS + pauses.seconds
+    return seconds
 
 
 def wait_for_site(federation: Federation, site: str, state: str, code: str, seconds: float) -> float:
@@ -153,7 +162,7 @@ def test_what_a_site_decides_holds_within_seconds(tmp_path: Path, capsys: pytest
 
         wait_for_site(federation, site, "waiting for approval", "MMF-332", SECONDS)
         federation.type(site, "mmfed-client", "approve", "--yes", "--by", "First Reader", *words)
-        wait_for_site(federation, site, "waiting for approval", "MMF-334", STOPPED_SECONDS)
+        wait_for_stop(federation, site, "waiting for approval", "MMF-334")
         again = federation.call("mmfed-client", "approve", "--yes", "--by", "first  reader", *words)
         assert again.returncode != 0
         assert not federation.site_status(site)["node_pid"]
@@ -163,7 +172,7 @@ def test_what_a_site_decides_holds_within_seconds(tmp_path: Path, capsys: pytest
         in_training(federation, site)
 
         change(home / "policy.toml", "most_rounds", "most_rounds = 3")
-        seconds = wait_for_site(federation, site, "blocked", "MMF-326", STOPPED_SECONDS)
+        seconds = wait_for_stop(federation, site, "blocked", "MMF-326")
         assert stands_still(federation, site)
         lines.append(f"a policy tightened in the middle of a training: it ended after {seconds:.1f} s")
         change(home / "policy.toml", "most_rounds", "most_rounds = 1000")
@@ -174,7 +183,7 @@ def test_what_a_site_decides_holds_within_seconds(tmp_path: Path, capsys: pytest
         assert told["stopped"]
         assert told["seconds"] < STOPPED_SECONDS
         lines.append(f"`revoke` in the middle of a training: nothing ran after {told['seconds']:.1f} s")
-        wait_for_site(federation, site, "waiting for approval", "MMF-332", STOPPED_SECONDS)
+        wait_for_stop(federation, site, "waiting for approval", "MMF-332")
         assert stands_still(federation, site)
         assert not any(entry.kind == "receipt" for entry in after_revocation(federation, site))
 

@@ -55,14 +55,15 @@ class Server:
     def wait_until(self, reached: Callable[[dict[str, Any]], bool], seconds: float = START_SECONDS) -> None:
         """Wait for a condition on what the process writes."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while True:
+            late = time.monotonic() > until  # before the look: the machine may have paused meanwhile
             status = self.status()
             if status.get("pid") == self.process.pid and reached(status):
                 return
             if self.process.poll() is not None:
                 raise AssertionError(f"it ended: {self.process.communicate()}")
+            assert not late, f"not reached within {seconds} s: {status}"
             time.sleep(0.05)
-        raise AssertionError(f"not reached within {seconds} s: {self.status()}")
 
     def end(self, number: int = signal.SIGTERM, seconds: float = 30.0) -> tuple[int, str, str]:
         """Send a signal; gives exit code, stdout and stderr."""

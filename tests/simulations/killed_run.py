@@ -1,13 +1,18 @@
-"""Runs a small federation until it ends or is killed: ``python -m …killed_run OUT STRATEGY``."""
+"""Runs a small federation until it ends or is killed: ``python -m …killed_run OUT STRATEGY [ROUND]``.
+
+With a round it stands still two rounds later, so that whoever is to kill it is in time.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
 from tests.simulations.small_federation import gene_study, small_sites
 
 from mmfed_common.study import Study
+from mmfed_server.plan import RoundReport
 from mmfed_simulations.run import run_study
 
 
@@ -44,4 +49,10 @@ def study_for(strategy: str) -> Study:
 if __name__ == "__main__":
     study = study_for(sys.argv[2])
     out = Path(sys.argv[1])
-    run_study(study, small_sites(study), out, resume=(out / "study.json").exists())
+    last = int(sys.argv[3]) + 2 if len(sys.argv) > 3 else study.training.rounds + 1
+
+    def progress(report: RoundReport) -> None:
+        if report.round >= last:
+            signal.pause()
+
+    run_study(study, small_sites(study), out, resume=(out / "study.json").exists(), progress=progress)

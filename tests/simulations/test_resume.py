@@ -24,8 +24,8 @@ from mmfed_server.record.folder import StateFile
 from mmfed_simulations.run import prepare_run, run_study
 
 
-def start(out: Path, strategy: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.simulations.killed_run", str(out), strategy]
+def start(out: Path, strategy: str, *rounds: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.simulations.killed_run", str(out), strategy, *map(str, rounds)]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
 
 
@@ -36,7 +36,7 @@ def rounds_written(out: Path) -> int:
 
 def kill_at(out: Path, strategy: str, rounds: int) -> int:
     """Kill -9 as soon as the diary shows so many rounds; the poll yields the processor between looks."""
-    process = start(out, strategy)
+    process = start(out, strategy, rounds)
     while process.poll() is None and rounds_written(out) < rounds:
         time.sleep(0)
     os.kill(process.pid, signal.SIGKILL)

@@ -20,7 +20,7 @@ from mmfed_common.errors import NetworkError
 
 SAMPLE_SECONDS = 0.1
 FAMILY_EVERY = 20
-STOP_SECONDS = 10.0
+STOP_SECONDS = 60.0
 MEGABYTE = 2.0**20
 
 

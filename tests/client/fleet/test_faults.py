@@ -7,9 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -123,7 +122,7 @@ def test_an_answer_that_is_lost_costs_no_round(small: SmallLink, path: str) -> N
 def test_a_network_that_is_gone_comes_back(small: SmallLink, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for 90 seconds with a lease of 60, in small: the site is named, comes back, and works."""
     monkeypatch.setattr(fleet, "HOLD", 0.5)  # shorter than the lease, as it is in earnest
-    small.lease = 2.0
+    small.lease = 10.0
     with small.open() as link:
         line = Line(small.address)
         with running(small, "north", address=line.address), running(small, "south"):
@@ -132,12 +131,12 @@ def test_a_network_that_is_gone_comes_back(small: SmallLink, monkeypatch: pytest
             north = link.online()["north"]
             assert not any(reply.has_error() for reply in round_of(link, grid))
             line.cut()
-            failed = round_of(link, grid, 20)
+            failed = round_of(link, grid)
             assert {grid.site_of(r.metadata.src_node_id): r.has_error() for r in failed} == {
                 "north": True,
                 "south": False,
             }
-            wait_until(lambda: "north" not in link.online())
+            wait_until(lambda: "north" not in link.online(), 60)
             line.mend()
             all_online(link, 2)
             assert link.online()["north"] == north
@@ -259,19 +258,20 @@ def test_two_processes_with_one_key_do_not_lose_a_message(small: SmallLink) -> N
         connect(small.address, small.ca, small.keys["north"]) as new,
     ):
         found: dict[str, Incoming | None] = {}
+
+        def listen(name: str, ask: Callable[[], Incoming | None]) -> None:
+            found[name] = ask()
+
         turns = link._fleet._turns
         threads = []
-        for name, connection in (("old", old), ("new", new)):
+        for name, ask in (("old", old.receive), ("new", lambda: next_message(new))):
             before = turns[old.node_id]
-            ask = partial(
-                lambda name, connection: found.update({name: connection.receive()}), name, connection
-            )
-            threads.append(threading.Thread(target=ask))
+            threads.append(threading.Thread(target=listen, args=(name, ask)))
             threads[-1].start()
             wait_until(lambda before=before: turns[old.node_id] > before)  # type: ignore[misc]
         link.grid().push_messages([request(new.node_id, model(400))])
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert found["old"] is None
         assert found["new"] is not None
 
@@ -282,8 +282,8 @@ def test_an_interrupt_ends_a_wait_at_once(small: SmallLink) -> None:
         all_online(link, 1)
         began = time.monotonic()
         process.terminate()
-        process.wait(5)
-        assert time.monotonic() - began < 5
+        process.wait(60)
+        assert time.monotonic() - began < 30
 
 
 def test_a_connection_leaves_nothing_that_keeps_the_process(small: SmallLink, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_connection_leaves_nothing_that_keeps_the_process(small: SmallLink, tm
     )
     with small.open() as link:
         words = [sys.executable, str(script), small.address, str(small.ca), str(small.folder / "north.pem")]
-        done = subprocess.run(words, check=True, timeout=30, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(words, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
         node = link.state.get_node_id_by_public_key(small.keys["north"].public.pem())
         assert done.stdout == f"{node}\n"
         assert link.online() == {}

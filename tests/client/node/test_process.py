@@ -129,7 +129,7 @@ def test_it_ends_at_once_when_its_supervisor_is_gone(site: JoinedHome) -> None:
     began = time.monotonic()
     node.process.stdin.close()
     assert node.process.wait(SECONDS) in (ORPHANED, 1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_a_study_that_cannot_be_kept_is_named(site: JoinedHome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from dataclasses import replace
 from datetime import timedelta
 
 from cryptography.hazmat.primitives import serialization
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.client.preflight.planting import Bench, Plant, Planted
 from tests.client.preflight.small_site import Site
 
-from mmfed_client.preflight import Limits, State
+from mmfed_client.preflight import State
 from mmfed_client.supervisor.lock import NodeLock
 from mmfed_common.names import utc_now
 from mmfed_server.federation.certificates import Authority, certificate_pem
@@ -48,7 +49,7 @@ def limits(**values: int) -> Plant:
     """Ask for more than this machine has."""
 
     def plant(site: Site, bench: Bench) -> None:
-        site.limits = Limits(connect_seconds=2.0, **values)
+        site.limits = replace(site.limits, **values)
 
     return plant
 

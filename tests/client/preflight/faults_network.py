@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -115,6 +116,7 @@ def packets_dropped(site: Site, bench: Bench) -> None:
         bench.stack.callback(waiting.close)
         with suppress(BlockingIOError):
             waiting.connect(listener.getsockname())
+    site.limits = replace(site.limits, connect_seconds=2.0)
     site.edit_config(address=f"127.0.0.1:{listener.getsockname()[1]}")
 
 
@@ -122,6 +124,8 @@ def speaks(answer: bytes, silent: bool = False) -> Plant:
     """Let something without TLS listen at the address."""
 
     def plant(site: Site, bench: Bench) -> None:
+        if silent:
+            site.limits = replace(site.limits, connect_seconds=2.0)
         site.edit_config(address=f"localhost:{bench.serve(answer, silent=silent, until=b'')}")
 
     return plant

@@ -68,7 +68,7 @@ class Site:
     cohort: SmallCohort
     coordinator: Coordinator
     content: dict[str, Any] = field(default_factory=lambda: json.loads(json.dumps(STUDY)))
-    limits: Limits = field(default_factory=lambda: Limits(connect_seconds=2.0))
+    limits: Limits = field(default_factory=lambda: Limits(connect_seconds=15.0))
     ahead: timedelta = timedelta(0)
     given: Path | None = None
     offered: bool = False

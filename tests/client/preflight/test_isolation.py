@@ -25,7 +25,7 @@ def test_a_process_of_its_own_finds_the_same(site: Site) -> None:
     site.write()
     began = time.monotonic()
     isolated = site.check(*NAMES, isolate=True)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 120
     here = site.check(*NAMES)
     assert [(f.name, f.state, f.code) for f in isolated] == [(f.name, f.state, f.code) for f in here]
     assert workbenches() == []
@@ -35,7 +35,7 @@ def test_a_table_that_cannot_be_read_is_given_up(site: Site) -> None:
     hanging(site)
     began = time.monotonic()
     findings = site.check(*TRIAL_NAMES, isolate=True, seconds=12.0)
-    assert time.monotonic() - began < 16
+    assert time.monotonic() - began < 45
     assert next((f.name, f.code) for f in alarms(findings)) == ("cohort", "MMF-130"), as_text(findings)
     assert workbenches() == []
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from tests.client.joined_home import CANARY, SITE, JoinedHome, one_column_study
+from tests.pauses import Pauses
 from tests.server.link.small_link import SmallLink, wait_until
 
 from mmfed_client.approval import approve, revoke
@@ -136,12 +137,12 @@ def test_from_an_offer_to_an_answer_through_kills_of_everything(site: JoinedHome
             again = program.reaches(lambda s: s.state is State.ready and s.node_pid != node)
             assert again.restarts == status.restarts + 1
             program.process.kill()
-            wait_until(lambda: not alive(again.node_pid), 10)
-            wait_until(lambda: not is_held(site.home.lock_file), 10)
+            wait_until(lambda: not alive(again.node_pid), 60)
+            wait_until(lambda: not is_held(site.home.lock_file), 60)
     with small.open() as link, running(site) as program:
         node = program.reaches(lambda s: s.state is State.ready).node_pid
         program.process.terminate()
-        assert program.process.wait(10) == 0
+        assert program.process.wait(60) == 0
         assert not alive(node)
         assert program.status().state is State.stopped
         assert link.online() == {}
@@ -165,14 +166,16 @@ def test_revocation_stops_a_training_that_would_never_end_within_ten_seconds(
         asking = threading.Thread(target=lambda: answers.extend(grid.stream([message], 15)))
         asking.start()
         program.reaches(lambda s: s.state is State.working and s.doing == m.TRAIN)
-        began = time.monotonic()
-        revoke(site.ledger, "Ada")
-        wait_until(lambda: not alive(node), 10)
-        status = program.reaches(lambda s: s.state is State.waiting_for_approval, 10)
-        assert time.monotonic() - began < 10
+        with Pauses() as pauses:
+            began = time.monotonic()
+            revoke(site.ledger, "Ada")
+            wait_until(lambda: not alive(node), 60)
+            status = program.reaches(lambda s: s.state is State.waiting_for_approval)
+            took = time.monotonic() - began
+        assert took < 10 + pauses.seconds
         assert status.code == "MMF-332"
         assert status.node_pid == 0
-        asking.join(30)
+        asking.join(90)
         assert [entry.kind for entry in site.ledger.entries()] == ["approval", "revocation"]
         assert all(answer.has_error() for answer in answers)
 

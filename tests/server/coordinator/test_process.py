@@ -163,7 +163,7 @@ def test_runs_are_kept_in_postgresql_where_there_is_one(tmp_path: Path, study: P
         with server(federation, "--study", str(study)) as running:
             running.wait_until(lambda status: status["state"] == "waiting")
             assert run(["enrol", "north", "--dir", str(federation.path)]) == 0
-            running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["invited"], 5)
+            running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["invited"])
             running.process.kill()
             running.process.communicate()
         assert view_of(federation).state == "gone"
@@ -184,9 +184,9 @@ def test_sites_are_enrolled_and_revoked_while_it_runs(federation: Federation) ->
     with server(federation) as running:
         running.wait_until(lambda status: status.get("sites") == [])
         assert run(["enrol", "north", "--dir", str(federation.path)]) == 0
-        running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["invited"], 5)
+        running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["invited"])
         assert run(["enrol", "north", "--revoke", "--dir", str(federation.path)]) == 0
-        running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["revoked"], 5)
+        running.wait_until(lambda status: [s["state"] for s in status["sites"]] == ["revoked"])
 
 
 def test_metrics_are_served_on_loopback(federation: Federation) -> None:
@@ -224,7 +224,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation
         running.wait_until(lambda status: "listens" in status and status["state"] == "idle")
         before = shown(federation)
         federation.rotate_server_certificate()
-        running.wait_until(lambda _: shown(federation) != before, 20)
+        running.wait_until(lambda _: shown(federation) != before)
         renewed = federation.certificates.cert_path.read_text(encoding="ascii")
         assert shown(federation).strip() in renewed
         assert before.strip() not in renewed
@@ -238,7 +238,7 @@ def test_a_certificate_that_is_renewed_at_the_start_is_the_one_that_is_shown(tmp
     before = old.certificates.cert_path.read_text(encoding="ascii")
     with server(old) as running:
         running.wait_until(lambda status: "listens" in status and status["state"] == "idle")
-        running.wait_until(lambda _: shown(old).strip() not in before, 20)
+        running.wait_until(lambda _: shown(old).strip() not in before)
         assert shown(old).strip() in old.certificates.cert_path.read_text(encoding="ascii")
 
 

@@ -17,6 +17,7 @@ from mmfed_server.federation import Federation, Offers, SiteRegistry
 from mmfed_server.federation.certificates import certificate_pem
 from mmfed_server.link.link import Link
 from mmfed_server.portal import make_portal
+from mmfed_simulations.processes.programs import free_port
 
 ABSENT = "GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ASKED = [
@@ -34,9 +35,7 @@ ASKED = [
 
 @pytest.fixture
 def federation(tmp_path: Path) -> Federation:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     return Federation.create(tmp_path / "f", "lung", f"localhost:{port}", listen=f"127.0.0.1:{port}")
 
 

@@ -129,7 +129,7 @@ def test_replies_come_one_by_one(small: SmallLink, link: Link) -> None:
     go = threading.Event()
 
     def slow(connection: FleetConnection, incoming: Incoming) -> None:
-        go.wait(20)
+        go.wait(120)
         answer(connection, incoming)
 
     with site(small, link, "north"), site(small, link, "south", slow):
@@ -165,7 +165,7 @@ def test_a_site_that_is_not_there_is_named(small: SmallLink, link: Link) -> None
     assert grid.site_of(reply.metadata.src_node_id) == "south"
     (unknown,) = grid.stream([request(12345, model(40))], 30)
     assert unknown.error.code == ErrorCode.NODE_UNAVAILABLE
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25
 
 
 def test_a_site_that_leaves_is_named_at_once(small: SmallLink, link: Link) -> None:
@@ -177,15 +177,16 @@ def test_a_site_that_leaves_is_named_at_once(small: SmallLink, link: Link) -> No
         began = time.monotonic()
         (reply,) = grid.stream(requests(link), 30)
         assert reply.error.code == ErrorCode.NODE_UNAVAILABLE
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
 
 
 def test_a_reply_that_is_late_is_refused_and_listed(small: SmallLink, link: Link) -> None:
-    go, codes = threading.Event(), []
+    begun, go, codes = threading.Event(), threading.Event(), []
 
     def slow(connection: FleetConnection, incoming: Incoming) -> None:
         if incoming.message.content["config"]["round"] == 1:
-            go.wait(20)
+            begun.set()
+            go.wait(120)
         try:
             answer(connection, incoming)
         except NetworkError as error:
@@ -193,9 +194,11 @@ def test_a_reply_that_is_late_is_refused_and_listed(small: SmallLink, link: Link
 
     with site(small, link, "north", slow):
         grid = link.grid()
-        assert list(grid.stream(requests(link, round=1), 2.0)) == []
+        late = grid.stream(requests(link, round=1), 0.5)
+        wait_until(begun.is_set, 60)
+        assert list(late) == []
         go.set()
-        wait_until(lambda: bool(codes))
+        wait_until(lambda: bool(codes), 60)
         assert codes == ["MMF-477"]
         assert grid.late() == [("north", "train")]
         assert grid.late() == []
@@ -253,7 +256,8 @@ def test_a_new_key_replaces_the_old_one_and_the_message_fails(small: SmallLink, 
         assert old.receive() is not None
         new = SiteKey.generate()
         link.set_sites({**small.public(), "north": new.public.pem()})
-        waiting.join(5)
+        waiting.join(60)
+        assert first
         assert first[0].error.code == ErrorCode.NODE_UNAVAILABLE
         assert grid.site_of(first[0].metadata.src_node_id) == "north"
         with connect(small.address, small.ca, new) as found:
@@ -368,4 +372,5 @@ def test_a_reply_that_the_disk_does_not_take_ends_the_wait(small: SmallLink, lin
     with site(small, link, "north", work), pytest.raises(NetworkError) as refused:
         list(link.grid().stream(requests(link, 2**20), 20))
     assert refused.value.code == "MMF-486"
+    wait_until(lambda: bool(codes), 60)
     assert codes == ["MMF-478"]
