@@ -30,8 +30,9 @@ class Pauses:
         self._thread.join()
 
     def _watch(self) -> None:
-        last = time.monotonic()
-        while not self._end.wait(TICK_SECONDS):
+        last, ended = time.monotonic(), False
+        while not ended:
+            ended = self._end.wait(TICK_SECONDS)
             now = time.monotonic()
             if now - last > USUAL_SECONDS:
                 self.seconds += now - last

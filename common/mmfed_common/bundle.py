@@ -243,11 +243,17 @@ def note_on_card(folder: Path, section: str, key: str, text: str) -> Bundle:
 
 def _put(partial: Path, folder: Path) -> None:
     """Put a whole folder in the place of another, which nobody sees half removed."""
+    if not folder.exists():
+        partial.rename(folder)
+        return
     former = folder.with_name(folder.name + FORMER)
     shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        folder.rename(former)
-    partial.rename(folder)
+    folder.rename(former)
+    try:
+        partial.rename(folder)
+    except OSError:
+        former.rename(folder)
+        raise
     shutil.rmtree(former, ignore_errors=True)
 
 

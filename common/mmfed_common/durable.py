@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the operating system says when there is no room."""
-WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 """What it says of a file system that has no locks."""
+MOST_TRIES = 1000
+"""How often others may come between, before it is the file system that is at fault."""
 ROOM = 8192
 """A status file takes a multiple of this, so that there is room in it when there is none on the disk."""
 
@@ -78,7 +81,7 @@ def replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int =
         Writes the content to the open file that it is given.
     """
     beside = path.with_name(path.name + PARTIAL)
-    with open(_own(beside, mode), "wb") as file:
+    with _own(beside, mode) as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
@@ -90,17 +93,20 @@ def replace_durably(path: Path, write: Callable[[BinaryIO], object], mode: int =
         os.close(folder)
 
 
-def _own(beside: Path, mode: int) -> int:
+@contextmanager
+def _own(beside: Path, mode: int) -> Iterator[BinaryIO]:
     """Make a file that no other writer has; wait for one that is at work, remove what a dead one left."""
-    while True:
+    for _ in range(MOST_TRIES):
         try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            file = open(beside, "xb", opener=lambda path, flags: os.open(path, flags, mode))  # noqa: SIM115
         except FileExistsError:
             _remove_left(beside)
             continue
-        if _locked(descriptor, beside):
-            return descriptor
-        os.close(descriptor)
+        with file:
+            if _locked(file.fileno(), beside):
+                yield file
+                return
+    raise OSError(errno.EDEADLK, os.strerror(errno.EDEADLK), str(beside))
 
 
 def _remove_left(beside: Path) -> None:
@@ -114,7 +120,7 @@ def _remove_left(beside: Path) -> None:
         return
     try:
         if _locked(descriptor, beside):
-            beside.unlink()
+            beside.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

@@ -118,7 +118,8 @@ class FleetConnection:
         except NetworkError as error:
             if error.code != NOBODY_WAITS:
                 raise
-            logger.warning("a message was withdrawn before all of it was here", extra=about(code=error.code))
+            logger.info("a message was withdrawn before all of it was here", extra=about(code=error.code))
+            self._stop.wait(LONGEST_WAIT)  # whatever the server is at, it is not asked without end
             return None
         if (message.metadata.dst_node_id, message.metadata.run_id) != (self.node_id, metadata.run_id):
             raise NetworkError("MMF-479", "the message is for another site", self._address)

@@ -36,7 +36,7 @@ CODES: dict[str, Code] = {
         "Install the version of mmfed that the coordinator names.",
     ),
     "MMF-477": Code(
-        "Nobody waits for this answer any more.",
+        "Nobody waits for the answer to this message any more.",
         "Nothing is to be done: the round went on without it, or the server started again and asks anew.",
     ),
     "MMF-478": Code(

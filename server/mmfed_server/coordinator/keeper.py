@@ -19,6 +19,8 @@ from mmfed_server.monitoring import Metrics
 TICK_SECONDS = 1.0
 CERTIFICATE_SECONDS = 20.0
 SEEN_SECONDS = 60.0
+END_SECONDS = 10.0
+"""How long the end waits for a look; one that a disk or a database holds up must not hold up the end."""
 
 
 class Port(Protocol):
@@ -80,7 +82,7 @@ class Keeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end.set()
-        self._thread.join()
+        self._thread.join(END_SECONDS)
 
     def expected(self) -> frozenset[str]:
         """Sites to wait for a little before a run begins: those that may take part, and those invited."""

@@ -120,14 +120,8 @@ class Coordinator:
                 self.stop.wait,
                 self.progress,
             )
-            try:
-                outcome = self._work(service, agenda, link, exit_when_done=exit_when_done)
-                self.noticed()
-            except KeyboardInterrupt:
-                if not self.stop.is_set():
-                    raise
-                self.noticed()
-                outcome = Outcome("waiting")  # between two runs, or while one was prepared
+            outcome = self._work(service, agenda, link, exit_when_done=exit_when_done)
+            self.noticed()
             if outcome.state in ("idle", "waiting", "running"):
                 board.set_state("stopped")
             tell("stopped serving", state=outcome.state)
@@ -135,17 +129,29 @@ class Coordinator:
 
     def _work(self, service: RunService, agenda: Agenda, link: Link, *, exit_when_done: bool) -> Outcome:
         """Run one study after another until the process is to stop, or the queue is empty."""
-        outcome, failed = Outcome("idle"), None
         if agenda.queue.head() is None:
             service.board.set_state("idle")
             tell("no study is on", next="mmfed-server start --study FILE")
+        ended = [Outcome("idle")]
+        try:
+            self._work_off(service, agenda, link, ended, exit_when_done=exit_when_done)
+        except KeyboardInterrupt:  # between two runs, or while one was prepared
+            if not self.stop.is_set():
+                raise
+            service.board.set_state("stopped")
+            ended.append(Outcome("stopped", str(service.board.get("run") or "")))
+        return next((outcome for outcome in ended if outcome.state == "failed"), ended[-1])
+
+    def _work_off(
+        self, service: RunService, agenda: Agenda, link: Link, ended: list[Outcome], *, exit_when_done: bool
+    ) -> None:
+        """Add to ``ended`` how each run ended."""
         while not self.stop.is_set():
             turn: Turn | None = None
             try:
                 turn = agenda.next()
             except UnofferableError as unofferable:
-                outcome = service.refuse(unofferable.entry, unofferable.error)
-                failed = failed or outcome
+                ended.append(service.refuse(unofferable.entry, unofferable.error))
                 agenda.queue.drop(unofferable.entry.study_hash)
             except MmfedError as error:
                 if exit_when_done:
@@ -158,13 +164,12 @@ class Coordinator:
                 self.stop.wait(LOOK_SECONDS)
                 continue
             outcome = service.run(link.grid(), turn)
-            failed = failed or (outcome if outcome.state == "failed" else None)
+            ended.append(outcome)
             if outcome.state not in ("stopped", SUPERSEDED, DROPPED):
                 try:
                     agenda.done(turn)
                 except MmfedError as error:  # it is still in the queue, and found to be over at the next look
                     self._tell_trouble(error)
-        return failed or outcome
 
     def _tell_trouble(self, error: MmfedError) -> None:
         tell("the queue cannot be gone on with", logging.WARNING, code=error.code, what=error.what)
@@ -195,18 +200,18 @@ def stop_on_signals(stop: threading.Event) -> Callable[[], None]:
     Returns
     -------
     noticed
-        To be called when all have noticed: nothing is interrupted from then on.
+        To be called when all have noticed: nothing is interrupted then, unless a person asks once more.
     """
     insisting = threading.Event()
-    insisting.set()
 
     def ask(number: int, _frame: object) -> None:
+        insisting.set()
         stop.set()
-        if insisting.is_set():
-            signal.alarm(STOPPING_SECONDS)
+        signal.alarm(STOPPING_SECONDS)
 
     def insist(number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+        if insisting.is_set():
+            raise KeyboardInterrupt
 
     def noticed() -> None:
         insisting.clear()

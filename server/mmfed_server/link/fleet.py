@@ -191,7 +191,10 @@ class Fleet:
     async def _pull_object(self, call: Call) -> Proto:
         if not self.state.may_fetch(call.caller.node, call.request.run_id, call.request.object_id):
             raise RefusedError(410, "no such object waits for this site")
-        return await asyncio.to_thread(fleet_handlers.pull_object, call.request, self.state)
+        found = await asyncio.to_thread(fleet_handlers.pull_object, call.request, self.state)
+        if not found.object_found:
+            raise RefusedError(410, "the message was withdrawn")
+        return found
 
     async def _push_messages(self, call: Call) -> Proto:
         request = call.request
@@ -240,6 +243,8 @@ class Fleet:
         self._storing[this] = asyncio.Event()
         try:
             response = await asyncio.to_thread(fleet_handlers.push_object, request, self.state)
+            if not response.stored and self.state.session(request.session_id) is not waiting:
+                raise RefusedError(410, "no reply is waited for any more")
             if not response.stored:
                 raise RefusedError(507, "the object could not be stored")
             self.state.reply_goes_on(waiting, request.object_id, size)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -67,12 +68,13 @@ class Link:
         self.certificates = certificates
         self.state = SiteState(Spool(spool), lease, most_reply)
         self._fleet = Fleet(self.state)
-        self._read, self._shown = _tls_context(certificates)
+        self._door = _Door(ssl.PROTOCOL_TLS_SERVER)
+        self._read, self._door.shown = _tls_context(certificates)
         self._socket = _bound(listen)
         config = uvicorn.Config(
             Front(self._fleet, portal),
             http=Impatient,
-            ssl_context_factory=lambda _config, _default: self._tls_door(),
+            ssl_context_factory=lambda _config, _default: self._door,
             lifespan="off",
             access_log=False,
             log_config=None,
@@ -151,22 +153,21 @@ class Link:
         """
         if _digest(self.certificates) == self._read:
             return False
-        self._read, self._shown = _tls_context(self.certificates)
+        self._read, self._door.shown = _tls_context(self.certificates)
         return True
 
-    def _tls_door(self) -> ssl.SSLContext:
-        """A context whose handshakes go on with the one that is shown now.
 
-        A new certificate is a new context, exchanged in one step: a context in use that loads another pair
-        has, for a moment, a certificate without its key, and turns away who comes just then.
-        """
-        _, door = _tls_context(self.certificates)
+class _Door(ssl.SSLContext):
+    """Begins each connection with the context that is shown now.
 
-        def go_on(connection: ssl.SSLObject, _name: str | None, _door: ssl.SSLContext) -> None:
-            connection.context = self._shown
+    A new certificate is a new context, exchanged in one step: a context in use that loads another pair has,
+    for a moment, a certificate without its key, and turns away who comes just then.
+    """
 
-        door.sni_callback = go_on
-        return door
+    shown: ssl.SSLContext
+
+    def wrap_bio(self, *args: Any, **words: Any) -> ssl.SSLObject:
+        return self.shown.wrap_bio(*args, **words)
 
 
 def _tls_context(certificates: Certificates) -> tuple[bytes, ssl.SSLContext]:

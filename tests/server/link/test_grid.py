@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 import threading
@@ -374,3 +375,21 @@ def test_a_reply_that_the_disk_does_not_take_ends_the_wait(small: SmallLink, lin
     assert refused.value.code == "MMF-486"
     wait_until(lambda: bool(codes), 60)
     assert codes == ["MMF-478"]
+
+
+def test_a_name_that_is_no_text_is_answered_and_leaves_no_trace(
+    small: SmallLink, link: Link, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever knocks under a name of odd bytes, which a callback for names would print as a failure."""
+    context = ssl.create_default_context(cafile=str(small.ca))
+    context.check_hostname = False
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    knock = context.wrap_bio(incoming, outgoing, server_hostname="localhosu")
+    with pytest.raises(ssl.SSLWantReadError):
+        knock.do_handshake()
+    said = outgoing.read().replace(b"localhosu", b"localhos\xf6")
+    with socket.create_connection(("127.0.0.1", link.port), timeout=60) as connection:
+        connection.sendall(said)
+        answer = connection.recv(5)
+    assert answer[:1] == b"\x16"  # a handshake, no alert
+    assert capfd.readouterr().err == ""

@@ -77,6 +77,7 @@ def test_a_worker_that_dies_in_the_middle_of_its_reply_is_replaced(tmp_path: Pat
     study = small_study()
     folder = prepare_run(study, small_sites(study, SIZES), tmp_path / "out")
     with WorkerProcesses(folder.path, SIZES, 2) as processes:
+        grid = InProcessGrid(len(SIZES), processes.carry)
         ours, theirs = Pipe()
         os.write(theirs.fileno(), struct.pack("!i", 1000) + b"half of it")
         theirs.close()
@@ -84,7 +85,7 @@ def test_a_worker_that_dies_in_the_middle_of_its_reply_is_replaced(tmp_path: Pat
         processes._pipes[0] = ours
         reply = processes._receive(0, Message(RecordDict(), 1, m.HELLO))
         assert reply.error.reason == WORKER_DIED
-        assert hello(InProcessGrid(len(SIZES), processes.carry), study)[0] == ["site-0", "site-1", "site-2"]
+        assert hello(grid, study)[0] == ["site-0", "site-1", "site-2"]
 
 
 def test_a_worker_that_hangs_is_left_behind_at_the_deadline(tmp_path: Path) -> None:
