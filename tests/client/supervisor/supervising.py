@@ -18,6 +18,7 @@ def main() -> None:
     home, offer = SiteHome(Path(sys.argv[1])), Path(sys.argv[2])
 
     def ask() -> SignedStudy | None:
+        offer.with_suffix(".asked").touch()
         return read_signed(offer) if offer.exists() else None
 
     supervise.INTERVAL_SECONDS = offers.INTERVAL_SECONDS = 0.2

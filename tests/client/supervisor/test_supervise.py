@@ -187,6 +187,8 @@ def test_a_site_that_is_asked_about_the_next_study_goes_over_to_it_at_once(
     with small.open() as link, running(site, STUDY, "600") as program:
         first = program.reaches(lambda s: s.state is State.ready)
         wait_until(lambda: SITE in link.online())
+        asked = site.folder / "offer.asked"
+        wait_until(lambda: time.time() - asked.stat().st_mtime > 1.0)  # the next question comes in 600 s
         signed = site.sign(ENDLESS)
         approve(site.home, site.ledger, signed, "Ada")
         (site.folder / "offer.json").write_text(signed.to_json())
